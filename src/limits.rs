@@ -12,6 +12,12 @@ pub const DHCP4_MESSAGE_BYTES_MIN: usize = 240;
 pub const DATAGRAMS_PER_CALL_MAX: usize = 64;
 /// Bytes kept for one received datagram; a longer one is truncated by the kernel and discarded by the decoder.
 pub const DATAGRAM_BYTES_MAX: usize = 4096;
+/// Longest single wait for room in a full send buffer, in milliseconds.
+pub const SEND_WAIT_MS_MAX: i32 = 5;
+/// Such waits in one flush; messages that then find no room are counted as failed.
+pub const SEND_WAITS_PER_FLUSH_MAX: u32 = 4;
+/// Sockets one worker waits for.
+pub const SOCKETS_PER_WAITER_MAX: usize = 64;
 
 /// Requests that may wait for the journal at once, over all workers.
 pub const COMMITS_IN_FLIGHT_MAX: usize = 16_384;
