@@ -2,5 +2,6 @@
 
 pub mod ids;
 pub mod limits;
+pub mod model;
 pub mod secret;
 pub mod time;
