@@ -4,4 +4,5 @@ pub mod ids;
 pub mod limits;
 pub mod model;
 pub mod secret;
+pub mod storage;
 pub mod time;

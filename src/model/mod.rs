@@ -10,6 +10,7 @@ pub mod decode;
 pub mod nas;
 pub mod network;
 pub mod object;
+pub mod observed;
 pub mod plan;
 pub mod pool;
 pub mod reference;
