@@ -1,8 +1,10 @@
 //! Lastmile: the daemon between an ISP's CRM and its access network.
 
 pub mod ids;
+pub mod journal;
 pub mod limits;
 pub mod model;
 pub mod secret;
+pub mod snapshot;
 pub mod storage;
 pub mod time;
