@@ -2,6 +2,7 @@
 
 pub mod ids;
 pub mod journal;
+pub mod ledger;
 pub mod limits;
 pub mod model;
 pub mod secret;

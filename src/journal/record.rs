@@ -82,8 +82,6 @@ impl Owner {
 /// What a DHCP lease needs to be remembered with, so that a unicast renewal without option 82 is recognised.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeaseFacts {
-    /// End of the lease.
-    pub ends_at: Stamp,
     /// Client identifier (option 61) as received, or empty.
     pub client_id: SmallVec<[u8; 16]>,
     /// The whole relay agent information option as received.
@@ -123,6 +121,8 @@ pub struct GrantRecord {
     pub session: SessionId,
     /// Lease, if DHCP.
     pub lease: Option<LeaseFacts>,
+    /// When the grant ends by itself: end of the lease, or of the Session-Timeout that was sent; [`Stamp::MAX`] for never.
+    pub ends_at: Stamp,
     /// Digest of the policy it was given under.
     pub digest: u64,
     /// Whether the holder held it already (a renewal): history gets no new row.
@@ -369,11 +369,7 @@ impl Record {
         if version != VERSION {
             return Err(RecordError::Unknown { kind, version });
         }
-        let damaged = |error: postcard::Error| RecordError::Damaged {
-            kind,
-            version,
-            why: error.to_string(),
-        };
+        let damaged = |error: postcard::Error| RecordError::Damaged { kind, version, why: error.to_string() };
         match kind {
             KIND_GRANT => postcard::from_bytes(payload).map(Self::Grant).map_err(damaged),
             KIND_RELEASE => postcard::from_bytes(payload).map(Self::Release).map_err(damaged),
@@ -422,17 +418,12 @@ mod tests {
                 slot: 1,
                 pool: PoolId::default(),
                 network: NetworkId::default(),
-                owner: Owner {
-                    line: 9,
-                    mac: Mac([2, 0, 0, 0, 0, 1]),
-                },
+                owner: Owner { line: 9, mac: Mac([2, 0, 0, 0, 0, 1]) },
                 line: SmallVec::from_slice(b"ge-1/0/1.0:43"),
                 nas: NasId::default(),
                 session: SessionId::default(),
-                lease: Some(LeaseFacts {
-                    ends_at: Stamp(5),
-                    ..LeaseFacts::default()
-                }),
+                lease: Some(LeaseFacts::default()),
+                ends_at: Stamp(5),
                 digest: 3,
                 renewal: false,
             }),
@@ -451,10 +442,7 @@ mod tests {
                 nas: NasId::default(),
                 on: true,
             }),
-            Record::Start(StartRecord {
-                at: Stamp(4),
-                hold_until: Stamp(9),
-            }),
+            Record::Start(StartRecord { at: Stamp(4), hold_until: Stamp(9) }),
         ]
     }
 
@@ -463,10 +451,7 @@ mod tests {
         for record in sample() {
             let mut payload = Vec::new();
             record.encode(&mut payload);
-            assert_eq!(
-                Record::decode(record.kind(), VERSION, &payload),
-                Ok(record.clone())
-            );
+            assert_eq!(Record::decode(record.kind(), VERSION, &payload), Ok(record.clone()));
             assert!(Record::decode(record.kind(), VERSION, &payload[..payload.len() - 1]).is_err());
         }
     }
@@ -475,15 +460,9 @@ mod tests {
     fn a_newer_version_or_kind_is_refused_by_name() {
         assert_eq!(
             Record::decode(KIND_GRANT, 2, &[]),
-            Err(RecordError::Unknown {
-                kind: KIND_GRANT,
-                version: 2
-            })
+            Err(RecordError::Unknown { kind: KIND_GRANT, version: 2 })
         );
-        assert_eq!(
-            Record::decode(99, 1, &[]),
-            Err(RecordError::Unknown { kind: 99, version: 1 })
-        );
+        assert_eq!(Record::decode(99, 1, &[]), Err(RecordError::Unknown { kind: 99, version: 1 }));
     }
 
     #[test]

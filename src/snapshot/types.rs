@@ -77,10 +77,7 @@ pub struct Access {
 
 impl fmt::Debug for Access {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Access")
-            .field("id", &self.id)
-            .field("key", &self.key)
-            .finish_non_exhaustive()
+        f.debug_struct("Access").field("id", &self.id).field("key", &self.key).finish_non_exhaustive()
     }
 }
 
@@ -177,11 +174,7 @@ impl Network {
     /// The prefix of the network that holds `address`.
     pub fn prefix_of(&self, address: IpAddr) -> Option<Prefix> {
         let host = Prefix::host(address);
-        self.spec
-            .prefixes
-            .iter()
-            .copied()
-            .find(|prefix| prefix.contains(host))
+        self.spec.prefixes.iter().copied().find(|prefix| prefix.contains(host))
     }
 
     /// What its addresses are.
