@@ -2,5 +2,6 @@
 
 pub mod ids;
 pub mod limits;
+pub mod radius;
 pub mod secret;
 pub mod time;
