@@ -11,7 +11,11 @@
 #![deny(clippy::indexing_slicing)]
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
+pub mod append;
 pub mod attribute;
+pub mod encode;
 pub mod extended;
+pub mod hiding;
+pub mod integrity;
 pub mod kind;
 pub mod packet;
