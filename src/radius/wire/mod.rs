@@ -13,6 +13,7 @@
 
 pub mod append;
 pub mod attribute;
+pub mod class;
 pub mod encode;
 pub mod extended;
 pub mod hiding;
