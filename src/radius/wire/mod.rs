@@ -16,6 +16,7 @@ pub mod attribute;
 pub mod class;
 pub mod encode;
 pub mod extended;
+pub mod fuzz;
 pub mod hiding;
 pub mod integrity;
 pub mod kind;
