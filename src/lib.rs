@@ -5,6 +5,7 @@ pub mod journal;
 pub mod ledger;
 pub mod limits;
 pub mod model;
+pub mod radius;
 pub mod secret;
 pub mod snapshot;
 pub mod storage;

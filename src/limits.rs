@@ -4,6 +4,12 @@
 pub const RADIUS_PACKET_BYTES_MAX: usize = 4096;
 /// Smallest RADIUS packet: the header alone (RFC 2865 §3), in bytes.
 pub const RADIUS_PACKET_BYTES_MIN: usize = 20;
+/// Largest value of one RADIUS attribute (RFC 2865 §5), in bytes.
+pub const RADIUS_VALUE_BYTES_MAX: usize = 253;
+/// Longest User-Password (RFC 2865 §5.2), in bytes.
+pub const RADIUS_PASSWORD_BYTES_MAX: usize = 128;
+/// Longest cleartext of a salt-encrypted attribute (RFC 2868 §3.5), in bytes: 15 blocks less the length octet.
+pub const RADIUS_SALTED_BYTES_MAX: usize = 239;
 /// Largest DHCPv4 message we accept or send, in bytes.
 pub const DHCP4_MESSAGE_BYTES_MAX: usize = 1500;
 /// Smallest DHCPv4 message: fixed header and magic cookie (RFC 2131 §2), in bytes.
@@ -44,6 +50,8 @@ pub const API_PAGE_MAX: usize = 1_000;
 pub const API_DEADLINE_MS: u64 = 30_000;
 
 const _: () = assert!(DATAGRAM_BYTES_MAX >= RADIUS_PACKET_BYTES_MAX);
+const _: () = assert!(RADIUS_PASSWORD_BYTES_MAX <= RADIUS_VALUE_BYTES_MAX);
+const _: () = assert!(RADIUS_SALTED_BYTES_MAX + 1 + 3 <= RADIUS_VALUE_BYTES_MAX);
 const _: () = assert!(DATAGRAM_BYTES_MAX >= DHCP4_MESSAGE_BYTES_MAX);
 const _: () = assert!(COMMIT_BATCH_RECORDS_MAX <= COMMITS_IN_FLIGHT_MAX);
 const _: () = assert!(API_PAGE_DEFAULT <= API_PAGE_MAX);
