@@ -11,15 +11,21 @@
 
 pub mod client_key;
 pub mod code;
+pub mod destination;
+pub mod encode;
 pub mod error;
 pub mod header;
 pub mod message_type;
 pub mod option;
 pub mod relay_agent;
+pub mod request_writer;
 
 pub use client_key::ClientKey;
+pub use destination::{Destination, destination};
+pub use encode::{EncodeError, LeaseTimes, RelayEcho, ReplyHead, ReplyKind, ReplyWriter, Written};
 pub use error::WireError;
 pub use header::{Message, Op};
 pub use message_type::MessageType;
 pub use option::{OptionBytes, OptionSet};
 pub use relay_agent::{RelayAgent, RelayAgentWriter, VirtualSubnet};
+pub use request_writer::{RequestHead, RequestWriter};
