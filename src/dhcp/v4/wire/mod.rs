@@ -14,6 +14,7 @@ pub mod code;
 pub mod destination;
 pub mod encode;
 pub mod error;
+pub mod fuzz;
 pub mod header;
 pub mod message_type;
 pub mod option;
