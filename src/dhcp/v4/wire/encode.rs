@@ -14,7 +14,7 @@
 //! written whole or left out and named in [`Written::dropped`]; groups 1 and 2 always fit, except an option
 //! 82 of more than 255 bytes, without which the reply goes out then (RFC 3046 §2.2). No allocation.
 //!
-//! It does not choose: addresses, times and options come from the caller, and so does what a NAK may carry.
+//! It does not choose, nor check sizes: addresses, times and options come from the caller, and so does what a NAK may carry.
 
 use std::net::Ipv4Addr;
 
@@ -424,6 +424,17 @@ mod tests {
         let mut bytes = [0; 300];
         let error = ReplyWriter::new(&request(&mut bytes), &NAK, &mut [0; 547]).unwrap_err();
         assert_eq!(error, EncodeError::BufferTooShort { len: 547, need: 548 });
+    }
+
+    #[test]
+    fn a_reply_has_no_more_options_than_a_reader_takes() {
+        let (mut bytes, mut out) = ([0; 300], [0; 548]);
+        let mut writer = ReplyWriter::new(&request(&mut bytes), &NAK, &mut out).unwrap();
+        // Message type and server id are in already.
+        let taken = (130..230).filter(|code| writer.option(*code, &[])).count();
+        assert_eq!(taken, DHCP4_OPTIONS_MAX - 2);
+        let written = writer.finish();
+        assert!(Message::parse(&out[..written.len]).is_ok());
     }
 
     #[test]

@@ -355,6 +355,34 @@ mod tests {
     }
 
     #[test]
+    fn the_unicast_bit_is_the_first_of_the_flags() {
+        let unicast = |bytes| RelayAgent::parse(bytes).unwrap().unicast();
+        assert_eq!(
+            (unicast(&[10, 1, 0x80]), unicast(&[10, 1, 0x7f]), unicast(&[])),
+            (Some(true), Some(false), None)
+        );
+    }
+
+    #[test]
+    fn a_virtual_subnet_has_three_forms_and_keeps_the_others_raw() {
+        assert_eq!(VirtualSubnet::parse(b"\0vpn"), Some(VirtualSubnet::Name(b"vpn")));
+        assert_eq!(
+            VirtualSubnet::parse(b"\x01abcdefg"),
+            Some(VirtualSubnet::VpnId(*b"abcdefg"))
+        );
+        assert_eq!(VirtualSubnet::parse(&[255]), Some(VirtualSubnet::Global));
+        assert_eq!(
+            VirtualSubnet::parse(b"\x01abc"),
+            Some(VirtualSubnet::Other(1, b"abc"))
+        );
+        assert_eq!(
+            VirtualSubnet::parse(&[255, 0]),
+            Some(VirtualSubnet::Other(255, &[0]))
+        );
+        assert_eq!(VirtualSubnet::parse(&[]), None);
+    }
+
+    #[test]
     fn the_echo_of_a_server_that_used_the_virtual_subnet_lacks_vss_control_only() {
         let agent = RelayAgent::parse(&[1, 1, b'c', 152, 0, 151, 4, 0, b'v', b'p', b'n', 77, 0]).unwrap();
         assert!(agent.vss_control());
