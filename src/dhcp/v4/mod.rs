@@ -36,9 +36,10 @@
 //!
 //! # Not supported
 //!
-//! - Option overload in replies: no device of this decade needs the 192 bytes, and some read `file` as text.
-//! - BOOTP clients (no option 53), Token Ring bit order, authentication (RFC 3118): no access network uses
-//!   them.
+//! - Option overload in replies: it gains 192 bytes, and a client may read `file` as a boot file's name.
+//! - Answers to BOOTP clients (no option 53): they cannot give an address back.
+//! - Authentication (RFC 3118): its keys would have to be in every CPE; option 82 is what vouches for a line.
+//! - Replies to DHCPLEASEQUERY, and DHCPFORCERENEW: their message types are read, but nothing writes them.
 //! - Messages longer than `limits::DHCP4_MESSAGE_BYTES_MAX`.
 
 pub mod wire;
