@@ -26,10 +26,7 @@ fn every_vector_reads_as_it_says() {
 
 #[test]
 fn every_vector_that_goes_both_ways_is_written_byte_for_byte() {
-    let both: Vec<_> = vector::cases()
-        .into_iter()
-        .filter(|case| case.both_ways)
-        .collect();
+    let both: Vec<_> = vector::cases().into_iter().filter(|case| case.both_ways).collect();
     assert!(both.len() > 30);
     for case in both {
         assert_eq!(vector::write_request(&case.read), case.wire, "{}", case.name);
@@ -50,10 +47,7 @@ fn every_reason_to_discard_has_a_vector() {
     let mut seen: Vec<String> = Vec::new();
     for case in vector::cases() {
         seen.extend(case.error);
-        let relay_agent = case
-            .read
-            .iter()
-            .filter_map(|line| line.strip_prefix("relay agent error "));
+        let relay_agent = case.read.iter().filter_map(|line| line.strip_prefix("relay agent error "));
         seen.extend(relay_agent.map(str::to_owned));
     }
     let errors = [
@@ -74,11 +68,7 @@ fn every_reason_to_discard_has_a_vector() {
         WireError::RelayAgentRepeated,
     ];
     for error in errors {
-        assert!(
-            seen.iter().any(|reason| reason == error.reason()),
-            "no vector for {}",
-            error.reason()
-        );
+        assert!(seen.iter().any(|reason| reason == error.reason()), "no vector for {}", error.reason());
     }
 }
 
@@ -139,10 +129,7 @@ fn no_damage_to_a_vector_breaks_a_law() {
         }
     }
     // Both sides of the parser must be reached for the run to mean anything.
-    assert!(
-        accepted > 20_000 && refused > 20_000,
-        "{accepted} accepted, {refused} refused"
-    );
+    assert!(accepted > 20_000 && refused > 20_000, "{accepted} accepted, {refused} refused");
 }
 
 proptest! {

@@ -66,26 +66,11 @@ fn sub_option() -> impl Strategy<Value = (u8, Vec<u8>)> {
 }
 
 fn request() -> impl Strategy<Value = Request> {
-    let head = (
-        1u8..=8,
-        vec(any::<u8>(), 0..=16),
-        any::<(u8, u32, u16, bool, u32, u32)>(),
-    );
+    let head = (1u8..=8, vec(any::<u8>(), 0..=16), any::<(u8, u32, u16, bool, u32, u32)>());
     (head, vec(option(), 0..10), vec(sub_option(), 1..6)).prop_map(|(head, options, sub_options)| {
         let (message_type, chaddr, (hops, xid, secs, broadcast, ciaddr, giaddr)) = head;
         let (options, sub_options) = (options.into_iter().collect(), sub_options.into_iter().collect());
-        Request {
-            message_type,
-            chaddr,
-            hops,
-            xid,
-            secs,
-            broadcast,
-            ciaddr,
-            giaddr,
-            options,
-            sub_options,
-        }
+        Request { message_type, chaddr, hops, xid, secs, broadcast, ciaddr, giaddr, options, sub_options }
     })
 }
 
@@ -120,17 +105,11 @@ fn write(request: &Request) -> Vec<u8> {
 fn assert_same(ours: &Message<'_>, theirs: &v4::Message) {
     assert_eq!(ours.op().wire(), u8::from(theirs.opcode()));
     assert_eq!(ours.chaddr(), theirs.chaddr());
-    assert_eq!(
-        (ours.hops(), ours.xid(), ours.secs()),
-        (theirs.hops(), theirs.xid(), theirs.secs())
-    );
+    assert_eq!((ours.hops(), ours.xid(), ours.secs()), (theirs.hops(), theirs.xid(), theirs.secs()));
     assert_eq!(ours.broadcast(), theirs.flags().broadcast());
     assert_eq!((ours.ciaddr(), ours.yiaddr()), (theirs.ciaddr(), theirs.yiaddr()));
     assert_eq!((ours.siaddr(), ours.giaddr()), (theirs.siaddr(), theirs.giaddr()));
-    assert_eq!(
-        ours.message_type().map(MessageType::wire),
-        theirs.opts().msg_type().map(u8::from)
-    );
+    assert_eq!(ours.message_type().map(MessageType::wire), theirs.opts().msg_type().map(u8::from));
     assert_eq!(ours.codes().iter().count(), theirs.opts().len());
     let joined = |code| ours.find(code).map(|value| value.bytes().collect::<Vec<u8>>());
     for (code, option) in theirs.opts().iter() {
@@ -147,10 +126,7 @@ fn assert_same(ours: &Message<'_>, theirs: &v4::Message) {
             }
             DhcpOption::Hostname(name) => assert_eq!(joined(12), Some(name.clone().into_bytes())),
             DhcpOption::ParameterRequestList(list) => {
-                assert_eq!(
-                    joined(55),
-                    Some(list.iter().map(|code| u8::from(*code)).collect())
-                );
+                assert_eq!(joined(55), Some(list.iter().map(|code| u8::from(*code)).collect()));
             }
             DhcpOption::ClassIdentifier(value)
             | DhcpOption::ClientIdentifier(value)

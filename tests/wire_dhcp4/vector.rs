@@ -58,10 +58,8 @@ pub(crate) struct Answer {
 
 pub(crate) fn cases() -> Vec<Case> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/dhcp4");
-    let mut files: Vec<PathBuf> = std::fs::read_dir(root)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
+    let mut files: Vec<PathBuf> =
+        std::fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
     let cases: Vec<Case> = files
         .iter()
@@ -82,10 +80,7 @@ fn parse(file: &Path) -> Vec<Case> {
         }
         let place = || format!("{}:{}", file.file_name().unwrap().display(), number + 1);
         if let Some(name) = line.strip_prefix("case ") {
-            cases.push(Case {
-                name: format!("{} {name}", place()),
-                ..Case::default()
-            });
+            cases.push(Case { name: format!("{} {name}", place()), ..Case::default() });
             continue;
         }
         let case = cases.last_mut().unwrap();
@@ -105,10 +100,7 @@ fn parse(file: &Path) -> Vec<Case> {
             ("rule" | "wire" | "read" | "gives", _) => {}
             ("both", _) => case.both_ways = true,
             ("error", _) => case.error = Some(rest.to_owned()),
-            ("answer", _) => case.answers.push(Answer {
-                kind: rest.to_owned(),
-                ..Answer::default()
-            }),
+            ("answer", _) => case.answers.push(Answer { kind: rest.to_owned(), ..Answer::default() }),
             ("dropped", Some(answer)) => rest.clone_into(&mut answer.dropped),
             ("to", Some(answer)) => rest.clone_into(&mut answer.to),
             _ => panic!("{}: unknown word `{word}`", place()),
@@ -156,11 +148,7 @@ pub(crate) fn expanded(line: &str) -> String {
 
 /// What `message` reads as.
 pub(crate) fn render(message: &Message<'_>) -> Vec<String> {
-    let op = if message.op() == Op::Request {
-        "request"
-    } else {
-        "reply"
-    };
+    let op = if message.op() == Op::Request { "request" } else { "reply" };
     let mut lines = vec![format!("op {op}"), format!("htype {}", message.htype())];
     lines.push(format!("chaddr {}", plain(message.chaddr())));
     lines.push(format!("xid {:08x}", message.xid()));
@@ -180,10 +168,7 @@ pub(crate) fn render(message: &Message<'_>) -> Vec<String> {
     ] {
         unless_zero(address.is_unspecified(), format!("{name} {address}"));
     }
-    lines.push(format!(
-        "type {}",
-        message.message_type().map_or("none", MessageType::name)
-    ));
+    lines.push(format!("type {}", message.message_type().map_or("none", MessageType::name)));
     lines.push(match message.client_key() {
         None => "key none".to_owned(),
         Some(ClientKey::ClientId(id)) => format!("key client-id {}", plain(&id.bytes().collect::<Vec<u8>>())),
@@ -191,35 +176,21 @@ pub(crate) fn render(message: &Message<'_>) -> Vec<String> {
     });
     lines.push(format!("reply-bytes-max {}", message.reply_bytes_max()));
     let mut shown = Vec::new();
-    for (code, _) in message
-        .options()
-        .filter(|(code, _)| message.codes().contains(*code))
-    {
+    for (code, _) in message.options().filter(|(code, _)| message.codes().contains(*code)) {
         if shown.contains(&code) {
             continue;
         }
         shown.push(code);
         let value = message.find(code).unwrap();
         let parts = value.parts().count();
-        let suffix = if parts > 1 {
-            format!(" in {parts} parts")
-        } else {
-            String::new()
-        };
-        lines.push(format!(
-            "option {code} {}{suffix}",
-            plain(&value.bytes().collect::<Vec<u8>>())
-        ));
+        let suffix = if parts > 1 { format!(" in {parts} parts") } else { String::new() };
+        lines.push(format!("option {code} {}{suffix}", plain(&value.bytes().collect::<Vec<u8>>())));
     }
     match message.relay_agent(&mut [0; BUFFER]) {
         Ok(None) => {}
         Ok(Some(agent)) => {
             lines.push("relay agent".to_owned());
-            lines.extend(
-                agent
-                    .sub_options()
-                    .map(|(code, value)| format!("sub {code} {}", plain(value))),
-            );
+            lines.extend(agent.sub_options().map(|(code, value)| format!("sub {code} {}", plain(value))));
         }
         Err(error) => lines.push(format!("relay agent error {}", error.reason())),
     }
@@ -229,19 +200,14 @@ pub(crate) fn render(message: &Message<'_>) -> Vec<String> {
 /// The request that `lines` describe, by the request writer.
 pub(crate) fn write_request(lines: &[String]) -> Vec<u8> {
     let field = |name: &str| {
-        lines
-            .iter()
-            .find_map(|line| line.strip_prefix(name).and_then(|rest| rest.strip_prefix(' ')))
+        lines.iter().find_map(|line| line.strip_prefix(name).and_then(|rest| rest.strip_prefix(' ')))
     };
     let address = |name| field(name).map_or(Ipv4Addr::UNSPECIFIED, |text| text.parse().unwrap());
     let number = |name| field(name).map_or(0u16, |text| text.parse().unwrap());
     let chaddr = hex(field("chaddr").unwrap());
     let type_name = field("type").unwrap();
     let head = RequestHead {
-        message_type: *MessageType::ALL
-            .iter()
-            .find(|kind| kind.name() == type_name)
-            .unwrap(),
+        message_type: *MessageType::ALL.iter().find(|kind| kind.name() == type_name).unwrap(),
         htype: number("htype") as u8,
         chaddr: &chaddr,
         hops: number("hops") as u8,
@@ -269,42 +235,23 @@ pub(crate) fn write_request(lines: &[String]) -> Vec<u8> {
 }
 
 fn options(lines: &[String]) -> impl Iterator<Item = (u8, Vec<u8>)> {
-    lines
-        .iter()
-        .filter_map(|line| line.strip_prefix("option "))
-        .map(|line| {
-            let (code, value) = line.split_once(' ').unwrap();
-            (code.parse().unwrap(), hex(value))
-        })
+    lines.iter().filter_map(|line| line.strip_prefix("option ")).map(|line| {
+        let (code, value) = line.split_once(' ').unwrap();
+        (code.parse().unwrap(), hex(value))
+    })
 }
 
 /// The reply that a vector's `answer` line names, and its server id.
 fn reply_kind(text: &str) -> (ReplyKind, Ipv4Addr) {
     let words: Vec<&str> = text.split(' ').collect();
-    let after = |word: &str| {
-        words
-            .iter()
-            .position(|found| *found == word)
-            .map(|at| &words[at + 1..])
-    };
+    let after = |word: &str| words.iter().position(|found| *found == word).map(|at| &words[at + 1..]);
     let address = |word| after(word).map_or(Ipv4Addr::UNSPECIFIED, |rest| rest[0].parse().unwrap());
     let (yiaddr, ciaddr) = (address("yiaddr"), address("ciaddr"));
     let seconds = |at: usize| after("times").unwrap()[at].parse().unwrap();
-    let times = || LeaseTimes {
-        lease_secs: seconds(0),
-        renew_secs: seconds(1),
-        rebind_secs: seconds(2),
-    };
+    let times = || LeaseTimes { lease_secs: seconds(0), renew_secs: seconds(1), rebind_secs: seconds(2) };
     let kind = match words[0] {
-        "offer" => ReplyKind::Offer {
-            yiaddr,
-            times: times(),
-        },
-        "ack" => ReplyKind::Ack {
-            yiaddr,
-            ciaddr,
-            times: times(),
-        },
+        "offer" => ReplyKind::Offer { yiaddr, times: times() },
+        "ack" => ReplyKind::Ack { yiaddr, ciaddr, times: times() },
         "inform-ack" => ReplyKind::InformAck { ciaddr },
         "nak" => ReplyKind::Nak,
         other => panic!("unknown reply `{other}`"),
@@ -321,44 +268,20 @@ pub(crate) fn check_answer(name: &str, request: &Message<'_>, answer: &Answer) {
         Some(agent) => RelayEcho::Value(agent.without_vss_control(&mut echo).unwrap()),
         None => RelayEcho::AsReceived,
     };
-    let head = ReplyHead {
-        kind,
-        server_id,
-        siaddr: Ipv4Addr::UNSPECIFIED,
-        relay_echo,
-    };
+    let head = ReplyHead { kind, server_id, siaddr: Ipv4Addr::UNSPECIFIED, relay_echo };
     let mut out = [0xaa; BUFFER];
     let mut writer = ReplyWriter::new(request, &head, &mut out).unwrap();
     for (code, value) in options(&answer.lines) {
         writer.option(code, &value);
     }
     let written = writer.finish();
-    assert_eq!(
-        plain(&out[..written.len]),
-        plain(&answer.gives),
-        "{name}: {}",
-        answer.kind
-    );
+    assert_eq!(plain(&out[..written.len]), plain(&answer.gives), "{name}: {}", answer.kind);
     let dropped: Vec<String> = written.dropped.iter().map(|code| code.to_string()).collect();
-    let dropped = if dropped.is_empty() {
-        "none".to_owned()
-    } else {
-        dropped.join(" ")
-    };
+    let dropped = if dropped.is_empty() { "none".to_owned() } else { dropped.join(" ") };
     assert_eq!(dropped, answer.dropped, "{name}");
-    let source: SocketAddrV4 = answer
-        .lines
-        .iter()
-        .find_map(|line| line.strip_prefix("from "))
-        .unwrap()
-        .parse()
-        .unwrap();
-    let to = match destination(
-        request,
-        kind,
-        source,
-        agent.is_some_and(|agent| agent.relay_source_port()),
-    ) {
+    let source: SocketAddrV4 =
+        answer.lines.iter().find_map(|line| line.strip_prefix("from ")).unwrap().parse().unwrap();
+    let to = match destination(request, kind, source, agent.is_some_and(|agent| agent.relay_source_port())) {
         Destination::Relay(address) => format!("relay {address}"),
         Destination::Unicast(address) => format!("unicast {address}"),
         Destination::Broadcast => "broadcast".to_owned(),

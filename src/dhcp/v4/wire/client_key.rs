@@ -29,9 +29,6 @@ impl<'a> ClientKey<'a> {
             return Some(Self::ClientId(id));
         }
         let chaddr = message.chaddr();
-        (!chaddr.is_empty()).then_some(Self::Hardware {
-            htype: message.htype(),
-            chaddr,
-        })
+        (!chaddr.is_empty()).then_some(Self::Hardware { htype: message.htype(), chaddr })
     }
 }

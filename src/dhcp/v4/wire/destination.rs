@@ -53,11 +53,7 @@ pub fn destination(
         return to_client(ciaddr);
     }
     if !giaddr.is_unspecified() {
-        let port = if relay_source_port {
-            source.port()
-        } else {
-            SERVER_PORT
-        };
+        let port = if relay_source_port { source.port() } else { SERVER_PORT };
         return Destination::Relay(SocketAddrV4::new(giaddr, port));
     }
     match kind {

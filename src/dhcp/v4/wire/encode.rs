@@ -184,17 +184,7 @@ impl<'b> Frame<'b> {
         let room = bytes_max.saturating_sub(DHCP4_MESSAGE_BYTES_MIN);
         let end = room.saturating_sub(1);
         let (codes, dropped) = (OptionSet::EMPTY, OptionSet::EMPTY);
-        Ok((
-            Self {
-                out,
-                len: 0,
-                end,
-                parts: 0,
-                codes,
-                dropped,
-            },
-            head,
-        ))
+        Ok((Self { out, len: 0, end, parts: 0, codes, dropped }, head))
     }
 
     /// Writes one part, which the caller has found room for.
@@ -256,10 +246,7 @@ impl<'b> Frame<'b> {
             padding.fill(code::PAD);
             end = padded;
         }
-        Written {
-            len: end.saturating_add(DHCP4_MESSAGE_BYTES_MIN),
-            dropped: self.dropped,
-        }
+        Written { len: end.saturating_add(DHCP4_MESSAGE_BYTES_MIN), dropped: self.dropped }
     }
 }
 
@@ -302,11 +289,7 @@ impl<'a, 'b> ReplyWriter<'a, 'b> {
             frame.option(code::RENEWAL_TIME, &times.renew_secs.to_be_bytes());
             frame.option(code::REBINDING_TIME, &times.rebind_secs.to_be_bytes());
         }
-        let mut writer = Self {
-            frame,
-            head: bytes,
-            relay_agent: None,
-        };
+        let mut writer = Self { frame, head: bytes, relay_agent: None };
         writer.keep_relay_agent(request, head.relay_echo);
         if let Some(client_id) = request.client_id() {
             writer.frame.echo(code::CLIENT_ID, &client_id);
@@ -411,9 +394,7 @@ mod tests {
     #[test]
     fn a_reply_is_not_answered() {
         let (mut request_bytes, mut reply) = ([0; 300], [0; 548]);
-        let written = ReplyWriter::new(&request(&mut request_bytes), &NAK, &mut reply)
-            .unwrap()
-            .finish();
+        let written = ReplyWriter::new(&request(&mut request_bytes), &NAK, &mut reply).unwrap().finish();
         let reply = Message::parse(&reply[..written.len]).unwrap();
         let error = ReplyWriter::new(&reply, &NAK, &mut [0; 548]).unwrap_err();
         assert_eq!(error, EncodeError::NotARequest);
@@ -445,10 +426,7 @@ mod tests {
         assert!(!writer.sname(&[b's'; 64]) && writer.sname(&[b's'; 63]));
         let written = writer.finish();
         let reply = Message::parse(&out[..written.len]).unwrap();
-        assert_eq!(
-            (reply.file()[..5].to_vec(), reply.file()[126]),
-            (b"boot\0".to_vec(), 0)
-        );
+        assert_eq!((reply.file()[..5].to_vec(), reply.file()[126]), (b"boot\0".to_vec(), 0));
         assert_eq!((reply.sname()[62], reply.sname()[63]), (b's', 0));
         assert_eq!(reply.siaddr(), NAK.siaddr);
     }

@@ -14,10 +14,7 @@ pub enum WireError {
         len: usize,
     },
     /// More than we take.
-    #[error(
-        "message has {len} bytes, more than the {} we accept",
-        crate::limits::DHCP4_MESSAGE_BYTES_MAX
-    )]
+    #[error("message has {len} bytes, more than the {} we accept", crate::limits::DHCP4_MESSAGE_BYTES_MAX)]
     TooLong {
         /// Bytes received.
         len: usize,

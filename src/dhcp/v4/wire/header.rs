@@ -102,12 +102,7 @@ impl<'a> Message<'a> {
                 kind => kind,
             },
         };
-        Ok(Self {
-            head,
-            op,
-            options,
-            kind,
-        })
+        Ok(Self { head, op, options, kind })
     }
 
     fn address(&self, at: usize) -> Ipv4Addr {
@@ -227,9 +222,7 @@ impl<'a> Message<'a> {
 
     /// The lease time asked for or given, in seconds (option 51).
     pub fn lease_secs(&self) -> Option<u32> {
-        self.options
-            .array::<4>(code::ADDRESS_TIME)
-            .map(u32::from_be_bytes)
+        self.options.array::<4>(code::ADDRESS_TIME).map(u32::from_be_bytes)
     }
 
     /// The subnet to choose from, by its number (option 118, RFC 3011).
@@ -246,14 +239,8 @@ impl<'a> Message<'a> {
     /// Longest DHCP message to answer with: the client's datagram, or 576, without IP and UDP headers, and
     /// never more than an Ethernet frame carries.
     pub fn reply_bytes_max(&self) -> usize {
-        let datagram = self
-            .datagram_bytes_max()
-            .unwrap_or(DHCP4_CLIENT_DATAGRAM_BYTES_MIN);
-        usize::from(
-            datagram
-                .min(DHCP4_CLIENT_DATAGRAM_BYTES_MAX)
-                .saturating_sub(IPV4_UDP_HEADER_BYTES),
-        )
+        let datagram = self.datagram_bytes_max().unwrap_or(DHCP4_CLIENT_DATAGRAM_BYTES_MIN);
+        usize::from(datagram.min(DHCP4_CLIENT_DATAGRAM_BYTES_MAX).saturating_sub(IPV4_UDP_HEADER_BYTES))
     }
 
     /// The client identifier (option 61) as received; use [`Self::client_key`] to identify.
@@ -349,11 +336,7 @@ mod tests {
                 options.push(255);
                 let bytes = message(&options);
                 let result = Message::parse(&bytes).map(|_| ());
-                let expected = if len == size {
-                    Ok(())
-                } else {
-                    Err(WireError::OptionLength { code, len })
-                };
+                let expected = if len == size { Ok(()) } else { Err(WireError::OptionLength { code, len }) };
                 assert_eq!(result, expected);
             }
         }
@@ -361,15 +344,9 @@ mod tests {
 
     #[test]
     fn a_maximum_size_below_576_is_ignored_and_a_large_one_is_capped() {
-        for (size, max) in [
-            (0u16, 548),
-            (300, 548),
-            (575, 548),
-            (576, 548),
-            (1000, 972),
-            (1500, 1472),
-            (65535, 1472),
-        ] {
+        for (size, max) in
+            [(0u16, 548), (300, 548), (575, 548), (576, 548), (1000, 972), (1500, 1472), (65535, 1472)]
+        {
             let [high, low] = size.to_be_bytes();
             let bytes = message(&[57, 2, high, low, 255]);
             assert_eq!(Message::parse(&bytes).unwrap().reply_bytes_max(), max);
@@ -380,10 +357,7 @@ mod tests {
     #[test]
     fn two_short_relay_agent_options_are_not_joined() {
         let bytes = message(&[82, 3, 1, 1, b'x', 82, 3, 2, 1, b'y', 255]);
-        let error = Message::parse(&bytes)
-            .unwrap()
-            .relay_agent(&mut [0; 64])
-            .unwrap_err();
+        let error = Message::parse(&bytes).unwrap().relay_agent(&mut [0; 64]).unwrap_err();
         assert_eq!(error.reason(), "dhcp4-relay-agent-repeated");
     }
 
@@ -394,11 +368,7 @@ mod tests {
         options.extend([82, 4, 2, 2, b'r', b'r', 255]);
         let bytes = message(&options);
         let mut scratch = [0; DHCP4_MESSAGE_BYTES_MAX];
-        let agent = Message::parse(&bytes)
-            .unwrap()
-            .relay_agent(&mut scratch)
-            .unwrap()
-            .unwrap();
+        let agent = Message::parse(&bytes).unwrap().relay_agent(&mut scratch).unwrap().unwrap();
         assert_eq!(agent.circuit_id(), Some(&[b'c'; 253][..]));
         assert_eq!(agent.remote_id(), Some(&b"rr"[..]));
     }

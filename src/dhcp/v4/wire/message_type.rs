@@ -91,9 +91,7 @@ mod tests {
 
     #[test]
     fn the_eighteen_assigned_types_and_no_other_are_known() {
-        let known: Vec<u8> = (0..=255)
-            .filter(|value| MessageType::from_wire(*value).is_some())
-            .collect();
+        let known: Vec<u8> = (0..=255).filter(|value| MessageType::from_wire(*value).is_some()).collect();
         assert_eq!(known, (1..=18).collect::<Vec<u8>>());
         for kind in MessageType::ALL {
             assert_eq!(MessageType::from_wire(kind.wire()), Some(*kind));

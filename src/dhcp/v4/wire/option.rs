@@ -42,9 +42,7 @@ impl OptionSet {
 
     /// Whether `code` is in the set.
     pub fn contains(&self, code: u8) -> bool {
-        self.0
-            .get(usize::from(code >> 6))
-            .is_some_and(|word| word & Self::bit(code) != 0)
+        self.0.get(usize::from(code >> 6)).is_some_and(|word| word & Self::bit(code) != 0)
     }
 
     /// Adds `code`; false when it was in already.
@@ -82,13 +80,7 @@ struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     fn new(message: &'a [u8]) -> Self {
-        Self {
-            message,
-            at: OPTIONS_AT,
-            end: message.len(),
-            overload: 0,
-            overloaded: false,
-        }
+        Self { message, at: OPTIONS_AT, end: message.len(), overload: 0, overloaded: false }
     }
 
     /// The next option, or none at the end of the last field.
@@ -141,10 +133,7 @@ impl<'a> Walk<'a> {
                 Ok(())
             }
             [value] => Err(WireError::BadOverload { value }),
-            _ => Err(WireError::OptionLength {
-                code: code::OVERLOAD,
-                len: value.len() as u8,
-            }),
+            _ => Err(WireError::OptionLength { code: code::OVERLOAD, len: value.len() as u8 }),
         }
     }
 }
@@ -204,11 +193,7 @@ impl<'a> Options<'a> {
             let Some(entry) = options.entries.get_mut(options.count) else {
                 return Err(WireError::TooManyOptions);
             };
-            *entry = Entry {
-                at: walk.at.saturating_sub(value.len()) as u16,
-                code,
-                len,
-            };
+            *entry = Entry { at: walk.at.saturating_sub(value.len()) as u16, code, len };
             options.count = options.count.saturating_add(1);
         }
         Ok(options)
@@ -220,16 +205,12 @@ impl<'a> Options<'a> {
 
     fn value(&self, entry: Entry) -> &'a [u8] {
         let at = usize::from(entry.at);
-        self.message
-            .get(at..at.saturating_add(usize::from(entry.len)))
-            .unwrap_or_default()
+        self.message.get(at..at.saturating_add(usize::from(entry.len))).unwrap_or_default()
     }
 
     /// The options as they stand, parts of a split option apart.
     pub(super) fn iter(&self) -> impl Iterator<Item = (u8, &'a [u8])> {
-        self.entries()
-            .iter()
-            .map(|entry| (entry.code, self.value(*entry)))
+        self.entries().iter().map(|entry| (entry.code, self.value(*entry)))
     }
 
     pub(super) fn codes(&self) -> OptionSet {
@@ -270,11 +251,7 @@ impl<'a> From<&'a [u8]> for OptionBytes<'a> {
     /// One part; of a slice longer than any message, what a message can hold.
     fn from(value: &'a [u8]) -> Self {
         let value = value.get(..usize::from(u16::MAX)).unwrap_or(value);
-        Self {
-            first: value,
-            len: value.len() as u16,
-            whole: None,
-        }
+        Self { first: value, len: value.len() as u16, whole: None }
     }
 }
 
@@ -319,10 +296,7 @@ impl<'a> OptionBytes<'a> {
         }
         let room = scratch.len();
         let Some(joined) = scratch.get_mut(..self.len()) else {
-            return Err(WireError::JoinedTooLong {
-                len: self.len(),
-                room,
-            });
+            return Err(WireError::JoinedTooLong { len: self.len(), room });
         };
         for (to, from) in joined.iter_mut().zip(self.bytes()) {
             *to = from;
@@ -390,10 +364,7 @@ mod tests {
         assert_eq!(host.parts().collect::<Vec<_>>(), [&b"ab"[..], b"c"]);
         assert_eq!(host.joined(&mut [0; 8]).unwrap(), b"abc");
         assert_eq!(host, OptionBytes::from(&b"abc"[..]));
-        assert_eq!(
-            host.joined(&mut [0; 2]),
-            Err(WireError::JoinedTooLong { len: 3, room: 2 })
-        );
+        assert_eq!(host.joined(&mut [0; 2]), Err(WireError::JoinedTooLong { len: 3, room: 2 }));
     }
 
     #[test]
@@ -422,10 +393,7 @@ mod tests {
         let mut bytes = message(&[52, 1, 1, 255]);
         bytes[108] = 12;
         bytes[109] = 127;
-        assert_eq!(
-            Options::index(&bytes).unwrap_err(),
-            WireError::OptionTruncated { code: 12 }
-        );
+        assert_eq!(Options::index(&bytes).unwrap_err(), WireError::OptionTruncated { code: 12 });
     }
 
     #[test]
@@ -433,10 +401,7 @@ mod tests {
         let many = [80, 0].repeat(DHCP4_OPTIONS_MAX);
         assert!(Options::index(&message(&many)).is_ok());
         let more = [80, 0].repeat(DHCP4_OPTIONS_MAX + 1);
-        assert_eq!(
-            Options::index(&message(&more)).unwrap_err(),
-            WireError::TooManyOptions
-        );
+        assert_eq!(Options::index(&message(&more)).unwrap_err(), WireError::TooManyOptions);
     }
 
     #[test]

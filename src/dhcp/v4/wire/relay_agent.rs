@@ -86,25 +86,17 @@ const fn appears_once(code: u8) -> bool {
 impl<'a> RelayAgent<'a> {
     /// Checks the value of option 82.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, WireError> {
-        let mut agent = Self {
-            bytes,
-            circuit_id: None,
-            remote_id: None,
-        };
+        let mut agent = Self { bytes, circuit_id: None, remote_id: None };
         let mut seen = super::OptionSet::EMPTY;
         let mut rest = bytes;
         while let [code, ref tail @ ..] = *rest {
-            let Some((value, behind)) = tail
-                .split_first()
-                .and_then(|(len, tail)| tail.split_at_checked(usize::from(*len)))
+            let Some((value, behind)) =
+                tail.split_first().and_then(|(len, tail)| tail.split_at_checked(usize::from(*len)))
             else {
                 return Err(WireError::SubOptionTruncated { code });
             };
             if size_of_sub_option(code).is_some_and(|size| size != value.len()) {
-                return Err(WireError::SubOptionLength {
-                    code,
-                    len: value.len() as u8,
-                });
+                return Err(WireError::SubOptionLength { code, len: value.len() as u8 });
             }
             if !seen.insert(code) && appears_once(code) {
                 return Err(WireError::SubOptionRepeated { code });
@@ -131,15 +123,11 @@ impl<'a> RelayAgent<'a> {
 
     /// The value of the first sub-option `code`.
     pub fn find(&self, code: u8) -> Option<&'a [u8]> {
-        self.sub_options()
-            .find(|(found, _)| *found == code)
-            .map(|(_, value)| value)
+        self.sub_options().find(|(found, _)| *found == code).map(|(_, value)| value)
     }
 
     fn address(&self, code: u8) -> Option<Ipv4Addr> {
-        self.find(code)
-            .and_then(|value| <[u8; 4]>::try_from(value).ok())
-            .map(Ipv4Addr::from)
+        self.find(code).and_then(|value| <[u8; 4]>::try_from(value).ok()).map(Ipv4Addr::from)
     }
 
     /// The circuit the request came in by (RFC 3046 §3.1); none when empty.
@@ -171,9 +159,7 @@ impl<'a> RelayAgent<'a> {
 
     /// Whether the request reached the relay as unicast (RFC 5010); none when the relay does not say.
     pub fn unicast(&self) -> Option<bool> {
-        self.find(sub::FLAGS)
-            .and_then(<[u8]>::first)
-            .map(|flags| flags & 0x80 != 0)
+        self.find(sub::FLAGS).and_then(<[u8]>::first).map(|flags| flags & 0x80 != 0)
     }
 
     /// The server id to put in replies, so that renewals pass the relay too (RFC 5107).
@@ -193,8 +179,7 @@ impl<'a> RelayAgent<'a> {
 
     /// The virtual subnet to allocate in (RFC 6607).
     pub fn virtual_subnet(&self) -> Option<VirtualSubnet<'a>> {
-        self.find(sub::VIRTUAL_SUBNET_SELECTION)
-            .and_then(VirtualSubnet::parse)
+        self.find(sub::VIRTUAL_SUBNET_SELECTION).and_then(VirtualSubnet::parse)
     }
 
     /// Whether the relay wants to know if the server used the virtual subnet (RFC 6607).
@@ -260,9 +245,7 @@ impl<'a> Iterator for VendorEntries<'a> {
             _ => None,
         };
         let Some((enterprise, data, rest)) = entry else {
-            return Some(Err(WireError::SubOptionTruncated {
-                code: sub::VENDOR_SPECIFIC,
-            }));
+            return Some(Err(WireError::SubOptionTruncated { code: sub::VENDOR_SPECIFIC }));
         };
         self.rest = rest;
         Some(Ok((enterprise, data)))
@@ -309,16 +292,10 @@ mod tests {
 
     #[test]
     fn a_sub_option_past_the_end_is_an_error_and_not_an_early_end() {
-        for (bytes, code) in [
-            (&[1][..], 1),
-            (&[1, 1], 1),
-            (&[1, 1, b'c', 2, 3, 0, 0], 2),
-            (&[9, 0, 255], 255),
-        ] {
-            assert_eq!(
-                RelayAgent::parse(bytes),
-                Err(WireError::SubOptionTruncated { code })
-            );
+        for (bytes, code) in
+            [(&[1][..], 1), (&[1, 1], 1), (&[1, 1, b'c', 2, 3, 0, 0], 2), (&[9, 0, 255], 255)]
+        {
+            assert_eq!(RelayAgent::parse(bytes), Err(WireError::SubOptionTruncated { code }));
         }
     }
 
@@ -345,12 +322,7 @@ mod tests {
         let entries: Vec<_> = agent.vendor_specific().collect();
         assert_eq!(
             entries,
-            [
-                Ok((3561, &[7, 8][..])),
-                Err(WireError::SubOptionTruncated {
-                    code: sub::VENDOR_SPECIFIC
-                })
-            ]
+            [Ok((3561, &[7, 8][..])), Err(WireError::SubOptionTruncated { code: sub::VENDOR_SPECIFIC })]
         );
     }
 
@@ -366,19 +338,10 @@ mod tests {
     #[test]
     fn a_virtual_subnet_has_three_forms_and_keeps_the_others_raw() {
         assert_eq!(VirtualSubnet::parse(b"\0vpn"), Some(VirtualSubnet::Name(b"vpn")));
-        assert_eq!(
-            VirtualSubnet::parse(b"\x01abcdefg"),
-            Some(VirtualSubnet::VpnId(*b"abcdefg"))
-        );
+        assert_eq!(VirtualSubnet::parse(b"\x01abcdefg"), Some(VirtualSubnet::VpnId(*b"abcdefg")));
         assert_eq!(VirtualSubnet::parse(&[255]), Some(VirtualSubnet::Global));
-        assert_eq!(
-            VirtualSubnet::parse(b"\x01abc"),
-            Some(VirtualSubnet::Other(1, b"abc"))
-        );
-        assert_eq!(
-            VirtualSubnet::parse(&[255, 0]),
-            Some(VirtualSubnet::Other(255, &[0]))
-        );
+        assert_eq!(VirtualSubnet::parse(b"\x01abc"), Some(VirtualSubnet::Other(1, b"abc")));
+        assert_eq!(VirtualSubnet::parse(&[255, 0]), Some(VirtualSubnet::Other(255, &[0])));
         assert_eq!(VirtualSubnet::parse(&[]), None);
     }
 

@@ -61,9 +61,7 @@ impl<'b> RequestWriter<'b> {
     /// Begins a request in `out`, which also bounds its length.
     pub fn new(head: &RequestHead<'_>, out: &'b mut [u8]) -> Result<Self, EncodeError> {
         if head.chaddr.len() > CHADDR_BYTES {
-            return Err(EncodeError::HardwareAddressTooLong {
-                len: head.chaddr.len(),
-            });
+            return Err(EncodeError::HardwareAddressTooLong { len: head.chaddr.len() });
         }
         let bytes_max = out.len().max(DHCP4_PADDED_BYTES_MIN);
         let (mut frame, bytes) = Frame::new(out, bytes_max)?;
