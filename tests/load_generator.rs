@@ -8,10 +8,7 @@
     clippy::cast_sign_loss,
     reason = "compiled as part of the bench, where all of it is used and the casts are explained"
 )]
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that cannot set up its server fails at once"
-)]
+#![expect(clippy::unwrap_used, reason = "a test that cannot set up its server fails at once")]
 
 #[path = "../benches/load/echo.rs"]
 mod echo;
@@ -48,10 +45,7 @@ struct SteppingClock(AtomicU64);
 impl Clock for SteppingClock {
     fn now(&self) -> Moment {
         let millis = self.0.fetch_add(1, Ordering::Relaxed);
-        Moment {
-            stamp: Stamp(millis),
-            tick: Tick(millis * MS),
-        }
+        Moment { stamp: Stamp(millis), tick: Tick(millis * MS) }
     }
 }
 
@@ -68,11 +62,7 @@ impl Server {
         let listener = UdpListener::bind("127.0.0.1:0".parse().unwrap(), &ListenOptions::default()).unwrap();
         let mut waiter = Waiter::new().unwrap();
         waiter.add(&listener).unwrap();
-        let (address, wake, stop) = (
-            listener.local_addr(),
-            waiter.wake(),
-            Arc::new(AtomicBool::new(false)),
-        );
+        let (address, wake, stop) = (listener.local_addr(), waiter.wake(), Arc::new(AtomicBool::new(false)));
         let stopped = Arc::clone(&stop);
         let thread = thread::spawn(move || {
             let (mut requests, mut replies) = (RecvBatch::new(), SendBatch::new());
@@ -83,8 +73,7 @@ impl Server {
                     let Some(length) = answer(&request) else { continue };
                     replies
                         .push(request.reply(), |slot| {
-                            slot.get_mut(..length)?
-                                .copy_from_slice(request.bytes.get(..length)?);
+                            slot.get_mut(..length)?.copy_from_slice(request.bytes.get(..length)?);
                             Some(length)
                         })
                         .unwrap();
@@ -92,12 +81,7 @@ impl Server {
                 replies.flush(&listener);
             }
         });
-        Self {
-            address,
-            stop,
-            wake,
-            thread: Some(thread),
-        }
+        Self { address, stop, wake, thread: Some(thread) }
     }
 
     fn load(&self, steps: u32, adjust: impl FnOnce(&mut Plan)) -> Outcome {
@@ -112,14 +96,8 @@ impl Server {
             measure_ns: 300 * MS,
         };
         adjust(&mut plan);
-        let (mut workload, clock) = (
-            Echo::new(plan.window, 32, steps),
-            SteppingClock(AtomicU64::new(0)),
-        );
-        Generator::new(plan, &mut workload, &clock)
-            .unwrap()
-            .run(&mut |_| {})
-            .unwrap()
+        let (mut workload, clock) = (Echo::new(plan.window, 32, steps), SteppingClock(AtomicU64::new(0)));
+        Generator::new(plan, &mut workload, &clock).unwrap().run(&mut |_| {}).unwrap()
     }
 }
 
@@ -158,10 +136,7 @@ fn transactions_of_two_steps_end_with_the_second_answer() {
 fn requests_without_an_answer_are_lost() {
     let outcome = Server::start(|_| None).load(1, |_| {});
     assert!(outcome.begun >= SLOTS as u64);
-    assert_eq!(
-        (outcome.lost, outcome.ended, outcome.latency.len()),
-        (outcome.begun, 0, 0)
-    );
+    assert_eq!((outcome.lost, outcome.ended, outcome.latency.len()), (outcome.begun, 0, 0));
 }
 
 #[test]
@@ -234,19 +209,12 @@ mod statistics_tests {
     #[test]
     fn any_value_reads_back_at_most_a_sixty_fourth_too_high() {
         for shift in 0..u64::BITS {
-            for value in [
-                1_u64 << shift,
-                (1_u64 << shift) - 1,
-                (1_u64 << shift) + (1_u64 << shift) / 3,
-            ] {
+            for value in [1_u64 << shift, (1_u64 << shift) - 1, (1_u64 << shift) + (1_u64 << shift) / 3] {
                 let mut histogram = Histogram::default();
                 histogram.record(value);
                 histogram.record(u64::MAX);
                 let found = histogram.quantile(0.5);
-                assert!(
-                    found >= value && found - value <= value / 64,
-                    "{value} reads {found}"
-                );
+                assert!(found >= value && found - value <= value / 64, "{value} reads {found}");
             }
         }
     }

@@ -25,11 +25,7 @@ pub(crate) struct Echo {
 impl Echo {
     /// Requests of `request_bytes` (at least 8) in `slots` slots, `steps` of them per transaction.
     pub(crate) fn new(slots: usize, request_bytes: usize, steps: u32) -> Self {
-        Self {
-            sequences: vec![0; slots],
-            request_bytes: request_bytes.max(HEADER_BYTES),
-            steps,
-        }
+        Self { sequences: vec![0; slots], request_bytes: request_bytes.max(HEADER_BYTES), steps }
     }
 }
 
@@ -42,19 +38,13 @@ impl Workload for Echo {
         let sequence = self.sequences.get_mut(slot.index)?;
         *sequence = sequence.wrapping_add(1);
         let request = bytes.get_mut(..self.request_bytes)?;
-        request
-            .get_mut(..4)?
-            .copy_from_slice(&(slot.within as u32).to_be_bytes());
-        request
-            .get_mut(4..HEADER_BYTES)?
-            .copy_from_slice(&sequence.to_be_bytes());
+        request.get_mut(..4)?.copy_from_slice(&(slot.within as u32).to_be_bytes());
+        request.get_mut(4..HEADER_BYTES)?.copy_from_slice(&sequence.to_be_bytes());
         Some(self.request_bytes)
     }
 
     fn slot_within(&self, reply: &[u8]) -> Option<usize> {
-        reply
-            .first_chunk()
-            .map(|within| u32::from_be_bytes(*within) as usize)
+        reply.first_chunk().map(|within| u32::from_be_bytes(*within) as usize)
     }
 
     fn verify(&mut self, slot: Slot, step: u32, reply: &[u8]) -> Verdict {
@@ -94,9 +84,7 @@ pub(crate) fn serve(address: SocketAddr, workers: usize) -> anyhow::Result<()> {
         wake.wake();
     }
     for thread in threads {
-        thread
-            .join()
-            .map_err(|_| anyhow::anyhow!("an echo worker panicked"))??;
+        thread.join().map_err(|_| anyhow::anyhow!("an echo worker panicked"))??;
     }
     Ok(())
 }

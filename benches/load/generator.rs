@@ -165,11 +165,7 @@ impl<'a> Generator<'a> {
     /// Sends the next messages of transactions under way at one source, and begins up to `most` new ones in its
     /// free slots; returns how many began.
     fn proceed(&mut self, source: usize, most: u64, now: u64) -> u64 {
-        while let Some(within) = self
-            .sources
-            .get_mut(source)
-            .and_then(|source| source.going_on.pop())
-        {
+        while let Some(within) = self.sources.get_mut(source).and_then(|source| source.going_on.pop()) {
             self.send(source, within, now);
         }
         let mut began = 0;
@@ -311,11 +307,8 @@ impl<'a> Generator<'a> {
         if self.sending.is_full() {
             self.flush(source);
         }
-        let copy = self
-            .sources
-            .get(source)
-            .and_then(|source| source.slots.get(within))
-            .map(|state| &state.copy);
+        let copy =
+            self.sources.get(source).and_then(|source| source.slots.get(within)).map(|state| &state.copy);
         let _ = self.sending.push_to_peer(|bytes| {
             let copy = copy?;
             bytes.get_mut(..copy.len())?.copy_from_slice(copy);
@@ -341,11 +334,7 @@ impl<'a> Generator<'a> {
     }
 
     fn slot(&self, source: usize, within: usize) -> Slot {
-        Slot {
-            index: source * self.slots_of(source) + within,
-            within,
-            source,
-        }
+        Slot { index: source * self.slots_of(source) + within, within, source }
     }
 
     fn is_measured(&self, at_ns: u64) -> bool {

@@ -35,10 +35,7 @@ use crate::workload::Workload;
 
 /// What to measure and how.
 #[derive(Clone, Debug, Parser)]
-#[command(
-    name = "load",
-    about = "Loads a server over loopback and reports what a request costs"
-)]
+#[command(name = "load", about = "Loads a server over loopback and reports what a request costs")]
 struct Options {
     /// Workloads to run, in turn.
     #[arg(value_enum, default_value = "echo")]
@@ -100,10 +97,7 @@ fn main() -> anyhow::Result<()> {
     if arguments.iter().any(|argument| argument == "--list") {
         return Ok(());
     }
-    if !arguments
-        .iter()
-        .any(|argument| argument == "--bench" || argument == "--serve-echo")
-    {
+    if !arguments.iter().any(|argument| argument == "--bench" || argument == "--serve-echo") {
         return smoke();
     }
     let options = Options::parse();
@@ -116,17 +110,7 @@ fn main() -> anyhow::Result<()> {
 /// A run short enough for every test run: all answered, nothing lost or wrong, in both loops.
 fn smoke() -> anyhow::Result<()> {
     // More slots than transactions and endless patience: a slow machine makes this slow, not wrong.
-    let short = [
-        "load",
-        "--seconds",
-        "0.1",
-        "--warmup",
-        "0.02",
-        "--sources",
-        "4",
-        "--timeout-ms",
-        "60000",
-    ];
+    let short = ["load", "--seconds", "0.1", "--warmup", "0.02", "--sources", "4", "--timeout-ms", "60000"];
     for extra in [&["--steps", "2"][..], &["--rate", "2000"][..]] {
         let options = Options::try_parse_from(short.iter().chain(extra))?;
         let report = run(&options, Kind::Echo)?;
@@ -151,10 +135,7 @@ fn measure(options: &Options) -> anyhow::Result<()> {
     if options.runs < 2 && options.workloads.len() < 2 {
         return Ok(());
     }
-    let medians: Vec<Report> = reports
-        .iter()
-        .filter_map(|reports| Report::median(reports))
-        .collect();
+    let medians: Vec<Report> = reports.iter().filter_map(|reports| Report::median(reports)).collect();
     for median in &medians {
         print(options, "median", median, &format!("median  {}", median.line()))?;
     }
@@ -189,12 +170,7 @@ fn run(options: &Options, kind: Kind) -> anyhow::Result<Report> {
         cpu[usize::from(edge == Edge::MeasuringEnds)] = (server.cpu_us(), own_cpu_us());
     })?;
     let [begin, end] = cpu;
-    Ok(Report::new(
-        &name_of(kind),
-        &outcome,
-        end.0 - begin.0,
-        end.1 - begin.1,
-    ))
+    Ok(Report::new(&name_of(kind), &outcome, end.0 - begin.0, end.1 - begin.1))
 }
 
 /// The server process of a workload and what to send it.
@@ -203,29 +179,18 @@ fn start(options: &Options, kind: Kind) -> anyhow::Result<(Server, Box<dyn Workl
         Kind::Echo => {
             let workers = options.workers.to_string();
             let server = Server::start(&["--serve-echo", "127.0.0.1:0", "--workers", &workers])?;
-            Ok((
-                server,
-                Box::new(echo::Echo::new(
-                    options.window.max(64),
-                    options.bytes,
-                    options.steps,
-                )),
-            ))
+            Ok((server, Box::new(echo::Echo::new(options.window.max(64), options.bytes, options.steps))))
         }
     }
 }
 
 fn name_of(kind: Kind) -> String {
-    kind.to_possible_value()
-        .map_or_else(String::new, |value| value.get_name().to_owned())
+    kind.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
 }
 
 fn print(options: &Options, what: &str, value: &impl serde::Serialize, line: &str) -> anyhow::Result<()> {
     if options.json {
-        println!(
-            "{}",
-            serde_json::json!({ "what": what, "value": serde_json::to_value(value)? })
-        );
+        println!("{}", serde_json::json!({ "what": what, "value": serde_json::to_value(value)? }));
     } else {
         println!("{line}");
     }
@@ -234,9 +199,5 @@ fn print(options: &Options, what: &str, value: &impl serde::Serialize, line: &st
 
 fn rate(text: &str) -> Result<f64, String> {
     let rate: f64 = text.parse().map_err(|_| format!("`{text}` is not a number"))?;
-    if rate.is_finite() && rate > 0.0 {
-        Ok(rate)
-    } else {
-        Err("a rate is above zero".to_owned())
-    }
+    if rate.is_finite() && rate > 0.0 { Ok(rate) } else { Err("a rate is above zero".to_owned()) }
 }

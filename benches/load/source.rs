@@ -41,9 +41,7 @@ impl Source {
         socket.set_nonblocking(true)?;
         socket.set_recv_buffer_size(BUFFER_BYTES)?;
         socket.set_send_buffer_size(BUFFER_BYTES)?;
-        socket
-            .bind(&SockAddr::from(local))
-            .with_context(|| format!("cannot send from {local}"))?;
+        socket.bind(&SockAddr::from(local)).with_context(|| format!("cannot send from {local}"))?;
         socket
             .connect(&SockAddr::from(target))
             .with_context(|| format!("cannot send to {target} from {local}"))?;

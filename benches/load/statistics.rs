@@ -18,11 +18,7 @@ pub(crate) struct Histogram {
 
 impl Default for Histogram {
     fn default() -> Self {
-        Self {
-            counts: vec![0; BUCKETS].into_boxed_slice(),
-            total: 0,
-            highest: 0,
-        }
+        Self { counts: vec![0; BUCKETS].into_boxed_slice(), total: 0, highest: 0 }
     }
 }
 

@@ -25,11 +25,7 @@ pub struct Envelope {
 impl Envelope {
     /// To `to`, from the address and interface that routing chooses.
     pub const fn to(to: SocketAddr) -> Self {
-        Self {
-            to,
-            from: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-            interface: 0,
-        }
+        Self { to, from: IpAddr::V4(Ipv4Addr::UNSPECIFIED), interface: 0 }
     }
 }
 
@@ -218,10 +214,7 @@ impl<'a> Writer<'a> {
     }
 
     fn put(&mut self, bytes: &[u8]) {
-        if let Some(room) = self
-            .buffer
-            .get_mut(self.written..self.written.saturating_add(bytes.len()))
-        {
+        if let Some(room) = self.buffer.get_mut(self.written..self.written.saturating_add(bytes.len())) {
             room.copy_from_slice(bytes);
             self.written += bytes.len();
         }
@@ -259,11 +252,7 @@ mod tests {
             let mut name = [0xff; NAME_BYTES];
             let length = write_name(address, &mut name);
             assert_eq!(read_name(&name[..length]), Some(address));
-            assert_eq!(
-                read_name(&name[..length - 1]).is_some(),
-                address.is_ipv4(),
-                "cut: {text}"
-            );
+            assert_eq!(read_name(&name[..length - 1]).is_some(), address.is_ipv4(), "cut: {text}");
         }
         assert_eq!(read_name(&[0; NAME_BYTES]), None);
     }
@@ -307,20 +296,13 @@ mod tests {
         let mut bytes = [0; SEND_CONTROL_BYTES];
         let to: SocketAddr = "[fe80::9%3]:546".parse().unwrap();
         let group: IpAddr = "ff02::1:2".parse().unwrap();
-        let link = Envelope {
-            to,
-            from: group,
-            interface: 3,
-        };
+        let link = Envelope { to, from: group, interface: 3 };
         let length = write_control(&link, &mut bytes);
         let read = read_control(&bytes[..length]);
         assert_eq!(read.interface, 3);
         assert_eq!(read.destination, Some(IpAddr::V6(Ipv6Addr::UNSPECIFIED)));
         assert_eq!(write_control(&Envelope { interface: 0, ..link }, &mut bytes), 0);
-        assert_eq!(
-            write_control(&Envelope::to("192.0.2.1:67".parse().unwrap()), &mut bytes),
-            0
-        );
+        assert_eq!(write_control(&Envelope::to("192.0.2.1:67".parse().unwrap()), &mut bytes), 0);
     }
 
     proptest! {

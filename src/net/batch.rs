@@ -58,11 +58,7 @@ impl Datagram<'_> {
     /// The way back: to the sender, from the address it sent to, by the same link when addresses are per link.
     pub fn reply(&self) -> Envelope {
         let per_link = matches!(self.source, SocketAddr::V6(v6) if v6.ip().is_unicast_link_local());
-        Envelope {
-            to: self.source,
-            from: self.local,
-            interface: if per_link { self.interface } else { 0 },
-        }
+        Envelope { to: self.source, from: self.local, interface: if per_link { self.interface } else { 0 } }
     }
 }
 
@@ -241,14 +237,9 @@ impl SendBatch {
 
     /// Like [`push`](Self::push), for a connected socket: destination and source are the connection's.
     pub fn push_to_peer(&mut self, write: impl FnOnce(&mut [u8]) -> Option<usize>) -> Result<(), Unqueued> {
-        let slot = self
-            .bytes
-            .chunks_exact_mut(DATAGRAM_BYTES_MAX)
-            .nth(self.queued.len())
-            .ok_or(Unqueued::Full)?;
-        let length = write(slot)
-            .filter(|length| *length <= DATAGRAM_BYTES_MAX)
-            .ok_or(Unqueued::Unwritten)?;
+        let slot =
+            self.bytes.chunks_exact_mut(DATAGRAM_BYTES_MAX).nth(self.queued.len()).ok_or(Unqueued::Full)?;
+        let length = write(slot).filter(|length| *length <= DATAGRAM_BYTES_MAX).ok_or(Unqueued::Unwritten)?;
         self.queued.push(Queued {
             length,
             name: [0; NAME_BYTES],
@@ -270,17 +261,8 @@ impl SendBatch {
         let places = headers.iter_mut().zip(vectors.iter_mut());
         for ((header, vector), (slot, queued)) in places.zip(slots.zip(self.queued.iter_mut())) {
             set_payload(header, vector, slot.get_mut(..queued.length).unwrap_or_default());
-            set_name(
-                header,
-                queued.name.get_mut(..queued.name_length).unwrap_or_default(),
-            );
-            set_control(
-                header,
-                queued
-                    .control
-                    .get_mut(..queued.control_length)
-                    .unwrap_or_default(),
-            );
+            set_name(header, queued.name.get_mut(..queued.name_length).unwrap_or_default());
+            set_control(header, queued.control.get_mut(..queued.control_length).unwrap_or_default());
         }
         let queued = headers.get_mut(..self.queued.len()).unwrap_or_default();
         // SAFETY: each of these headers was given one vector, its message, its name and its control data with
@@ -292,10 +274,7 @@ impl SendBatch {
 }
 
 const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
-const EMPTY_VECTOR: libc::iovec = libc::iovec {
-    iov_base: null_mut(),
-    iov_len: 0,
-};
+const EMPTY_VECTOR: libc::iovec = libc::iovec { iov_base: null_mut(), iov_len: 0 };
 // SAFETY: a message header is integers and pointers, for which all zeros is a valid value.
 const EMPTY_HEADER: libc::mmsghdr = unsafe { zeroed() };
 
@@ -381,11 +360,7 @@ unsafe fn send_all(socket: BorrowedFd<'_>, headers: &mut [libc::mmsghdr]) -> Sen
 }
 
 fn wait_writable(socket: BorrowedFd<'_>) -> bool {
-    let mut poll = libc::pollfd {
-        fd: socket.as_raw_fd(),
-        events: libc::POLLOUT,
-        revents: 0,
-    };
+    let mut poll = libc::pollfd { fd: socket.as_raw_fd(), events: libc::POLLOUT, revents: 0 };
     // SAFETY: the list is the one entry on this stack.
     unsafe { libc::poll(&raw mut poll, 1, SEND_WAIT_MS_MAX) > 0 }
 }
@@ -402,10 +377,8 @@ impl Epoll {
     /// Reports `socket` as bit `bit` while it is readable; `shared` wakes only one of several waiters.
     pub(super) fn add(&self, socket: BorrowedFd<'_>, bit: u32, shared: bool) -> io::Result<()> {
         let exclusive = if shared { libc::EPOLLEXCLUSIVE } else { 0 };
-        let mut event = libc::epoll_event {
-            events: (libc::EPOLLIN | exclusive).cast_unsigned(),
-            u64: bit as u64,
-        };
+        let mut event =
+            libc::epoll_event { events: (libc::EPOLLIN | exclusive).cast_unsigned(), u64: bit as u64 };
         let (epoll, fd) = (self.0.as_raw_fd(), socket.as_raw_fd());
         // SAFETY: `event` lives on this stack and the kernel only reads it.
         counted(unsafe { libc::epoll_ctl(epoll, libc::EPOLL_CTL_ADD, fd, &raw mut event) })?;
@@ -422,9 +395,10 @@ impl Epoll {
         match counted(count) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(0),
             Err(error) => Err(error),
-            Ok(count) => Ok(events.iter().take(count).fold(0, |ready, event| {
-                ready | 1_u128.checked_shl(event.u64 as u32).unwrap_or(0)
-            })),
+            Ok(count) => Ok(events
+                .iter()
+                .take(count)
+                .fold(0, |ready, event| ready | 1_u128.checked_shl(event.u64 as u32).unwrap_or(0))),
         }
     }
 }

@@ -42,27 +42,17 @@ impl UdpListener {
     /// Opens a listener on `address`; port 0 takes a free one.
     pub fn bind(address: SocketAddr, options: &ListenOptions) -> Result<Self, BindError> {
         let opened = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP));
-        let socket = opened.map_err(|source| BindError::Option {
-            address,
-            option: "UDP",
-            source,
-        })?;
+        let socket = opened.map_err(|source| BindError::Option { address, option: "UDP", source })?;
         set_options(&socket, address, options)?;
         if let Some(device) = &options.bind_device {
-            socket
-                .bind_device(Some(device.as_bytes()))
-                .map_err(|source| BindError::Device {
-                    address,
-                    device: device.clone(),
-                    source,
-                })?;
+            socket.bind_device(Some(device.as_bytes())).map_err(|source| BindError::Device {
+                address,
+                device: device.clone(),
+                source,
+            })?;
         }
-        socket
-            .bind(&SockAddr::from(address))
-            .map_err(|source| BindError::at(address, source))?;
-        let bound = socket
-            .local_addr()
-            .map_err(|source| BindError::at(address, source))?;
+        socket.bind(&SockAddr::from(address)).map_err(|source| BindError::at(address, source))?;
+        let bound = socket.local_addr().map_err(|source| BindError::at(address, source))?;
         let local = bound.as_socket().unwrap_or(address);
         Ok(Self { socket, local })
     }
@@ -162,11 +152,7 @@ impl BindError {
 
 fn set_options(socket: &Socket, address: SocketAddr, options: &ListenOptions) -> Result<(), BindError> {
     let named = |option: &'static str, done: io::Result<()>| {
-        done.map_err(|source| BindError::Option {
-            address,
-            option,
-            source,
-        })
+        done.map_err(|source| BindError::Option { address, option, source })
     };
     let flag = |option: &'static str, level: i32, name: i32, value: i32| {
         named(option, set_option(socket.as_fd(), level, name, value))
@@ -175,30 +161,15 @@ fn set_options(socket: &Socket, address: SocketAddr, options: &ListenOptions) ->
     if address.is_ipv6() {
         named("IPV6_V6ONLY", socket.set_only_v6(true))?;
         flag("IPV6_RECVPKTINFO", libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1)?;
-        flag(
-            "IPV6_MTU_DISCOVER",
-            libc::IPPROTO_IPV6,
-            libc::IPV6_MTU_DISCOVER,
-            libc::IPV6_PMTUDISC_DONT,
-        )?;
+        flag("IPV6_MTU_DISCOVER", libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_DONT)?;
     } else {
         flag("IP_PKTINFO", libc::IPPROTO_IP, libc::IP_PKTINFO, 1)?;
         // A long reply is fragmented on the way instead of lost: no peer resends a request because of an ICMP
         // message that a firewall ate.
-        flag(
-            "IP_MTU_DISCOVER",
-            libc::IPPROTO_IP,
-            libc::IP_MTU_DISCOVER,
-            libc::IP_PMTUDISC_DONT,
-        )?;
+        flag("IP_MTU_DISCOVER", libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DONT)?;
     }
     flag("SO_RXQ_OVFL", libc::SOL_SOCKET, libc::SO_RXQ_OVFL, 1)?;
-    flag(
-        "SO_TIMESTAMPNS",
-        libc::SOL_SOCKET,
-        libc::SO_TIMESTAMPNS,
-        i32::from(options.timestamps),
-    )?;
+    flag("SO_TIMESTAMPNS", libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, i32::from(options.timestamps))?;
     named("SO_REUSEPORT", socket.set_reuse_port(options.reuse_port))?;
     named("SO_BROADCAST", socket.set_broadcast(options.broadcast))?;
     if let Some(bytes) = options.recv_buffer_bytes {
@@ -239,15 +210,10 @@ mod tests {
     fn the_likely_owner_of_a_taken_port_is_guessed_from_the_protocol() {
         let radius = BindError::at("0.0.0.0:1812".parse().unwrap(), io::ErrorKind::AddrInUse.into());
         assert!(
-            radius
-                .to_string()
-                .contains("0.0.0.0:1812: address in use; another RADIUS server is running?")
+            radius.to_string().contains("0.0.0.0:1812: address in use; another RADIUS server is running?")
         );
         let dhcp = BindError::at("[::]:547".parse().unwrap(), io::ErrorKind::AddrInUse.into());
-        assert!(
-            dhcp.to_string()
-                .contains("another DHCP server is running? ss -ulpn | grep :547")
-        );
+        assert!(dhcp.to_string().contains("another DHCP server is running? ss -ulpn | grep :547"));
     }
 
     #[test]
@@ -259,20 +225,14 @@ mod tests {
 
     #[test]
     fn an_unknown_interface_is_reported_by_name() {
-        let options = ListenOptions {
-            bind_device: Some("lm-none0".into()),
-            ..ListenOptions::default()
-        };
+        let options = ListenOptions { bind_device: Some("lm-none0".into()), ..ListenOptions::default() };
         let error = UdpListener::bind("127.0.0.1:0".parse().unwrap(), &options).unwrap_err();
         assert!(error.to_string().contains("to interface lm-none0"), "{error}");
     }
 
     #[test]
     fn sockets_that_share_a_port_are_allowed_when_both_ask_for_it() {
-        let options = ListenOptions {
-            reuse_port: true,
-            ..ListenOptions::default()
-        };
+        let options = ListenOptions { reuse_port: true, ..ListenOptions::default() };
         let first = UdpListener::bind("127.0.0.1:0".parse().unwrap(), &options).unwrap();
         assert!(UdpListener::bind(first.local_addr(), &options).is_ok());
     }
@@ -287,10 +247,7 @@ mod tests {
 
     #[test]
     fn the_receive_buffer_granted_can_be_compared_with_the_one_asked_for() {
-        let options = ListenOptions {
-            recv_buffer_bytes: Some(65_536),
-            ..ListenOptions::default()
-        };
+        let options = ListenOptions { recv_buffer_bytes: Some(65_536), ..ListenOptions::default() };
         let listener = UdpListener::bind("127.0.0.1:0".parse().unwrap(), &options).unwrap();
         assert_eq!(listener.recv_buffer_bytes().unwrap(), 65_536);
     }

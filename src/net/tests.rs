@@ -8,10 +8,7 @@ use super::{Datagram, Envelope, ListenOptions, RecvBatch, SendBatch, UdpListener
 use crate::limits::{DATAGRAM_BYTES_MAX, DATAGRAMS_PER_CALL_MAX};
 
 fn bind(address: &str) -> UdpListener {
-    let options = ListenOptions {
-        timestamps: true,
-        ..ListenOptions::default()
-    };
+    let options = ListenOptions { timestamps: true, ..ListenOptions::default() };
     UdpListener::bind(address.parse().unwrap(), &options).unwrap()
 }
 
@@ -23,11 +20,7 @@ fn put(bytes: &[u8]) -> impl FnOnce(&mut [u8]) -> Option<usize> + '_ {
 }
 
 fn envelope(to: SocketAddr, from: &str) -> Envelope {
-    Envelope {
-        to,
-        from: from.parse().unwrap(),
-        interface: 0,
-    }
+    Envelope { to, from: from.parse().unwrap(), interface: 0 }
 }
 
 fn at(ip: &str, listener: &UdpListener) -> SocketAddr {
@@ -38,20 +31,12 @@ fn at(ip: &str, listener: &UdpListener) -> SocketAddr {
 fn reply_source(wildcard: &str, client: &str, ip: &str) -> IpAddr {
     let (server, client) = (bind(wildcard), bind(client));
     let (mut requests, mut replies, mut batch) = (RecvBatch::new(), RecvBatch::new(), SendBatch::new());
-    batch
-        .push(Envelope::to(at(ip, &server)), put(b"request"))
-        .unwrap();
+    batch.push(Envelope::to(at(ip, &server)), put(b"request")).unwrap();
     assert_eq!(batch.flush(&client).sent, 1);
     assert_eq!(requests.recv(&server).unwrap(), 1);
     let request = requests.iter().next().unwrap();
-    assert_eq!(
-        (request.source, request.bytes),
-        (client.local_addr(), b"request".as_slice())
-    );
-    assert_eq!(
-        (request.local, request.destination),
-        (ip.parse().unwrap(), ip.parse().unwrap())
-    );
+    assert_eq!((request.source, request.bytes), (client.local_addr(), b"request".as_slice()));
+    assert_eq!((request.local, request.destination), (ip.parse().unwrap(), ip.parse().unwrap()));
     assert!(request.interface > 0 && !request.truncated);
     assert!(request.received.unwrap() > 1_600_000_000_000_000_000);
     batch.push(request.reply(), put(b"reply")).unwrap();
@@ -64,18 +49,12 @@ fn reply_source(wildcard: &str, client: &str, ip: &str) -> IpAddr {
 
 #[test]
 fn an_ipv4_reply_leaves_from_the_address_the_request_came_to() {
-    assert_eq!(
-        reply_source("0.0.0.0:0", "127.0.0.1:0", "127.0.0.2"),
-        IpAddr::from([127, 0, 0, 2])
-    );
+    assert_eq!(reply_source("0.0.0.0:0", "127.0.0.1:0", "127.0.0.2"), IpAddr::from([127, 0, 0, 2]));
 }
 
 #[test]
 fn an_ipv6_reply_leaves_from_the_address_the_request_came_to() {
-    assert_eq!(
-        reply_source("[::]:0", "[::1]:0", "::1"),
-        "::1".parse::<IpAddr>().unwrap()
-    );
+    assert_eq!(reply_source("[::]:0", "[::1]:0", "::1"), "::1".parse::<IpAddr>().unwrap());
 }
 
 #[test]
@@ -83,9 +62,7 @@ fn the_messages_of_one_flush_leave_from_different_addresses() {
     let (server, client) = (bind("0.0.0.0:0"), bind("127.0.0.1:0"));
     let mut batch = SendBatch::new();
     for from in ["127.0.0.2", "127.0.0.3", "127.0.0.4"] {
-        batch
-            .push(envelope(client.local_addr(), from), put(from.as_bytes()))
-            .unwrap();
+        batch.push(envelope(client.local_addr(), from), put(from.as_bytes())).unwrap();
     }
     assert_eq!(batch.flush(&server).sent, 3);
     let mut replies = RecvBatch::new();
@@ -122,18 +99,8 @@ fn a_datagram_longer_than_its_slot_is_marked_and_the_next_one_is_whole() {
     }
     let mut batch = RecvBatch::new();
     assert_eq!(batch.recv(&server).unwrap(), 3);
-    let seen: Vec<_> = batch
-        .iter()
-        .map(|datagram| (datagram.bytes.len(), datagram.truncated))
-        .collect();
-    assert_eq!(
-        seen,
-        [
-            (DATAGRAM_BYTES_MAX, true),
-            (DATAGRAM_BYTES_MAX, false),
-            (5, false)
-        ]
-    );
+    let seen: Vec<_> = batch.iter().map(|datagram| (datagram.bytes.len(), datagram.truncated)).collect();
+    assert_eq!(seen, [(DATAGRAM_BYTES_MAX, true), (DATAGRAM_BYTES_MAX, false), (5, false)]);
 }
 
 #[test]
@@ -142,34 +109,17 @@ fn refused_messages_are_counted_and_those_behind_them_are_sent() {
     let nowhere = SocketAddr::new(client.local_addr().ip(), 0);
     let mut batch = SendBatch::new();
     batch.push(Envelope::to(nowhere), put(b"no port")).unwrap();
-    batch
-        .push(Envelope::to(client.local_addr()), put(b"one"))
-        .unwrap();
-    batch
-        .push(
-            envelope(client.local_addr(), "198.51.100.1"),
-            put(b"not our address"),
-        )
-        .unwrap();
-    batch
-        .push(
-            Envelope::to("127.255.255.255:68".parse().unwrap()),
-            put(b"broadcast"),
-        )
-        .unwrap();
-    batch
-        .push(Envelope::to(client.local_addr()), put(b"two"))
-        .unwrap();
+    batch.push(Envelope::to(client.local_addr()), put(b"one")).unwrap();
+    batch.push(envelope(client.local_addr(), "198.51.100.1"), put(b"not our address")).unwrap();
+    batch.push(Envelope::to("127.255.255.255:68".parse().unwrap()), put(b"broadcast")).unwrap();
+    batch.push(Envelope::to(client.local_addr()), put(b"two")).unwrap();
     let sent = batch.flush(&server);
     assert_eq!((sent.sent, sent.failed), (2, 3));
     assert_eq!(sent.error.unwrap().kind(), io::ErrorKind::PermissionDenied);
     assert!(batch.is_empty());
     let mut replies = RecvBatch::new();
     assert_eq!(replies.recv(&client).unwrap(), 2);
-    assert_eq!(
-        replies.iter().map(|reply| reply.bytes).collect::<Vec<_>>(),
-        [b"one", b"two"]
-    );
+    assert_eq!(replies.iter().map(|reply| reply.bytes).collect::<Vec<_>>(), [b"one", b"two"]);
 }
 
 #[test]
@@ -180,10 +130,7 @@ fn a_batch_takes_no_more_than_one_call_can_carry() {
         batch.push(Envelope::to(server.local_addr()), put(b"x")).unwrap();
     }
     assert!(batch.is_full());
-    assert_eq!(
-        batch.push(Envelope::to(server.local_addr()), put(b"x")),
-        Err(Unqueued::Full)
-    );
+    assert_eq!(batch.push(Envelope::to(server.local_addr()), put(b"x")), Err(Unqueued::Full));
     assert_eq!(batch.flush(&client).sent, DATAGRAMS_PER_CALL_MAX);
     assert_eq!(RecvBatch::new().recv(&server).unwrap(), DATAGRAMS_PER_CALL_MAX);
 }
@@ -193,10 +140,7 @@ fn a_writer_that_gives_up_or_overstates_queues_nothing() {
     let mut batch = SendBatch::new();
     let to = Envelope::to("127.0.0.1:9".parse().unwrap());
     assert_eq!(batch.push(to, |_| None), Err(Unqueued::Unwritten));
-    assert_eq!(
-        batch.push(to, |slot| Some(slot.len() + 1)),
-        Err(Unqueued::Unwritten)
-    );
+    assert_eq!(batch.push(to, |slot| Some(slot.len() + 1)), Err(Unqueued::Unwritten));
     assert!(batch.is_empty());
 }
 
@@ -214,23 +158,18 @@ fn an_empty_socket_yields_nothing_and_forgets_the_batch_before() {
 
 #[test]
 fn an_overrun_receive_buffer_reports_how_much_it_dropped() {
-    let options = ListenOptions {
-        recv_buffer_bytes: Some(8192),
-        ..ListenOptions::default()
-    };
+    let options = ListenOptions { recv_buffer_bytes: Some(8192), ..ListenOptions::default() };
     let server = UdpListener::bind("127.0.0.1:0".parse().unwrap(), &options).unwrap();
     let client = bind("127.0.0.1:0");
     let mut send = SendBatch::new();
     let mut batch = RecvBatch::new();
     for _ in 0..DATAGRAMS_PER_CALL_MAX {
-        send.push(Envelope::to(server.local_addr()), |_| Some(1024))
-            .unwrap();
+        send.push(Envelope::to(server.local_addr()), |_| Some(1024)).unwrap();
     }
     assert_eq!(send.flush(&client).sent, DATAGRAMS_PER_CALL_MAX);
     let kept = batch.recv(&server).unwrap();
     // The count travels with datagrams queued after the drop.
-    send.push(Envelope::to(server.local_addr()), put(b"after"))
-        .unwrap();
+    send.push(Envelope::to(server.local_addr()), put(b"after")).unwrap();
     send.flush(&client);
     assert_eq!(batch.recv(&server).unwrap(), 1);
     let dropped = batch.iter().next().unwrap().dropped.unwrap();
@@ -261,9 +200,7 @@ fn a_source_address_that_is_not_ours_is_refused_in_both_families() {
     for (ip, foreign) in [("127.0.0.1:0", "198.51.100.1"), ("[::1]:0", "2001:db8::1")] {
         let (server, client) = (bind(ip), bind(ip));
         let mut batch = SendBatch::new();
-        batch
-            .push(envelope(client.local_addr(), foreign), put(b"x"))
-            .unwrap();
+        batch.push(envelope(client.local_addr(), foreign), put(b"x")).unwrap();
         assert_eq!(batch.flush(&server).failed, 1, "{foreign}");
     }
 }

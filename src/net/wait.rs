@@ -32,16 +32,9 @@ impl Waiter {
     /// A waiter with its own [`Wake`] and no sockets yet.
     pub fn new() -> io::Result<Self> {
         let epoll = Epoll::new()?;
-        let signal = Signal {
-            counter: event_counter()?,
-            raised: AtomicBool::new(false),
-        };
+        let signal = Signal { counter: event_counter()?, raised: AtomicBool::new(false) };
         epoll.add(signal.counter.as_fd(), WAKE_BIT, false)?;
-        Ok(Self {
-            epoll,
-            wake: Wake(Arc::new(signal)),
-            sockets: 0,
-        })
+        Ok(Self { epoll, wake: Wake(Arc::new(signal)), sockets: 0 })
     }
 
     /// Adds a socket, shared with the other waiters it is added to, and returns its index in [`Ready`]: 0 for
