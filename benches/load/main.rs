@@ -13,10 +13,12 @@
     reason = "counts and times become rates for people; none comes near 2^53, none is negative"
 )]
 
+mod dhcp;
 mod echo;
 mod generator;
 mod plan;
 mod process;
+mod radius;
 mod report;
 mod source;
 mod statistics;
@@ -25,16 +27,25 @@ mod workload;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use clap::{Parser, ValueEnum};
+use lastmile::secret::Secret;
 use lastmile::time::SteadyClock;
 
+use crate::dhcp::Dora;
+use crate::echo::Echo;
 use crate::generator::Generator;
 use crate::plan::{Edge, Plan};
 use crate::process::{Server, own_cpu_us};
+use crate::radius::{Nas, Radius, Traffic};
 use crate::report::{Ratio, Report};
 use crate::workload::Workload;
 
+/// The address below the relays': the first is 127.0.1.1.
+const RELAYS: Ipv4Addr = Ipv4Addr::new(127, 0, 1, 0);
+/// Where a server answers a relay (RFC 2131 §4.1).
+const DHCP_SERVER_PORT: u16 = 67;
+
 /// What to measure and how.
-#[derive(Clone, Debug, Parser)]
+#[derive(Parser)]
 #[command(name = "load", about = "Loads a server over loopback and reports what a request costs")]
 struct Options {
     /// Workloads to run, in turn.
@@ -73,6 +84,27 @@ struct Options {
     /// Exchanges that make one echo transaction; 2 has the shape of DHCP's Discover and Request.
     #[arg(long, default_value_t = 1)]
     steps: u32,
+    /// RADIUS authentication server to load, on loopback.
+    #[arg(long, default_value = "127.0.0.1:1812")]
+    auth_server: SocketAddr,
+    /// RADIUS accounting server to load, on loopback.
+    #[arg(long, default_value = "127.0.0.1:1813")]
+    acct_server: SocketAddr,
+    /// DHCPv4 server to load, on loopback; the generator is relays on 127.0.1.x, which needs port 67.
+    #[arg(long, default_value = "127.0.0.1:67")]
+    dhcp_server: SocketAddr,
+    /// Process whose CPU time is the server's.
+    #[arg(long)]
+    server_pid: Option<u32>,
+    /// RADIUS shared secret.
+    #[arg(long, default_value = "testing123")]
+    secret: String,
+    /// Password of every login.
+    #[arg(long, default_value = "password")]
+    password: String,
+    /// Logins (user000000 and on) or DHCP clients to take turns.
+    #[arg(long, default_value_t = 10_000)]
+    subscribers: u32,
     /// One JSON object per line instead of text.
     #[arg(long)]
     json: bool,
@@ -89,6 +121,19 @@ struct Options {
 enum Kind {
     /// Bytes back as they came, through the daemon's sockets and nothing else.
     Echo,
+    /// Access-Requests by password, all expecting Accept.
+    Auth,
+    /// Accounting-Requests: Start, Interim-Update, Stop.
+    Acct,
+    /// DHCPv4 Discover to Ack through relays.
+    Dora,
+}
+
+/// A server, what to send it, and from where.
+struct Subject {
+    server: Server,
+    workload: Box<dyn Workload>,
+    sources: Vec<SocketAddr>,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -153,10 +198,10 @@ fn measure(options: &Options) -> anyhow::Result<()> {
 }
 
 fn run(options: &Options, kind: Kind) -> anyhow::Result<Report> {
-    let (server, mut workload) = start(options, kind)?;
+    let Subject { server, mut workload, sources } = subject(options, kind)?;
     let plan = Plan {
         target: server.address,
-        sources: vec![(Ipv4Addr::LOCALHOST, 0).into(); usize::from(options.sources)],
+        sources,
         window: options.window,
         rate: options.rate,
         timeout_ns: options.timeout_ms * 1_000_000,
@@ -170,17 +215,50 @@ fn run(options: &Options, kind: Kind) -> anyhow::Result<Report> {
         cpu[usize::from(edge == Edge::MeasuringEnds)] = (server.cpu_us(), own_cpu_us());
     })?;
     let [begin, end] = cpu;
-    Ok(Report::new(&name_of(kind), &outcome, end.0 - begin.0, end.1 - begin.1))
+    let server_us = end.0.saturating_sub(begin.0);
+    Ok(Report::new(&name_of(kind), &outcome, server_us, end.1.saturating_sub(begin.1)))
 }
 
-/// The server process of a workload and what to send it.
-fn start(options: &Options, kind: Kind) -> anyhow::Result<(Server, Box<dyn Workload>)> {
-    match kind {
+fn subject(options: &Options, kind: Kind) -> anyhow::Result<Subject> {
+    // At least one slot per source, whatever the window.
+    let slots = options.window.max(usize::from(options.sources));
+    let anywhere = vec![(Ipv4Addr::LOCALHOST, 0).into(); usize::from(options.sources)];
+    let running = |address| Server::running(address, options.server_pid);
+    Ok(match kind {
         Kind::Echo => {
             let workers = options.workers.to_string();
-            let server = Server::start(&["--serve-echo", "127.0.0.1:0", "--workers", &workers])?;
-            Ok((server, Box::new(echo::Echo::new(options.window.max(64), options.bytes, options.steps))))
+            Subject {
+                server: Server::start(&["--serve-echo", "127.0.0.1:0", "--workers", &workers])?,
+                workload: Box::new(Echo::new(slots, options.bytes, options.steps)),
+                sources: anywhere,
+            }
         }
+        Kind::Auth => Subject {
+            server: running(options.auth_server)?,
+            workload: Box::new(Radius::new(Traffic::Login, nas(options), slots)),
+            sources: anywhere,
+        },
+        Kind::Acct => Subject {
+            server: running(options.acct_server)?,
+            workload: Box::new(Radius::new(Traffic::Accounting, nas(options), slots)),
+            sources: anywhere,
+        },
+        Kind::Dora => {
+            let hosts = 1..=u32::from(options.sources);
+            let relays: Vec<Ipv4Addr> = hosts.map(|host| (RELAYS.to_bits() + host).into()).collect();
+            let sources = relays.iter().map(|relay| (*relay, DHCP_SERVER_PORT).into()).collect();
+            let workload = Box::new(Dora::new(relays, options.subscribers, slots));
+            Subject { server: running(options.dhcp_server)?, workload, sources }
+        }
+    })
+}
+
+fn nas(options: &Options) -> Nas {
+    Nas {
+        secret: Secret::new(options.secret.as_bytes()),
+        address: Ipv4Addr::LOCALHOST,
+        subscribers: options.subscribers,
+        password: Secret::new(options.password.as_bytes()),
     }
 }
 

@@ -13,9 +13,10 @@ use anyhow::Context;
 /// Microseconds in one clock tick of `/proc/<pid>/stat`: the kernel's ABI fixes 100 ticks per second.
 const TICK_US: u64 = 10_000;
 
-/// A running server.
+/// A running server: our own, or one that was there.
 pub(crate) struct Server {
-    child: Child,
+    child: Option<Child>,
+    pid: Option<u32>,
     /// Where it answers.
     pub(crate) address: SocketAddr,
 }
@@ -38,19 +39,30 @@ impl Server {
             .trim()
             .parse()
             .with_context(|| format!("the server did not print its address, but `{}`", line.trim()))?;
-        Ok(Self { child, address })
+        Ok(Self { pid: Some(child.id()), child: Some(child), address })
+    }
+
+    /// A server that runs already and is left running; without its `pid` its CPU time reads 0.
+    pub(crate) fn running(address: SocketAddr, pid: Option<u32>) -> anyhow::Result<Self> {
+        anyhow::ensure!(
+            address.ip().is_loopback(),
+            "{address} is not on loopback: load stays on this machine"
+        );
+        Ok(Self { child: None, pid, address })
     }
 
     /// CPU time it has used, in microseconds.
     pub(crate) fn cpu_us(&self) -> u64 {
-        cpu_us_of(&self.child.id().to_string())
+        self.pid.map_or(0, |pid| cpu_us_of(&pid.to_string()))
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        drop(self.child.stdin.take());
-        let _ = self.child.wait();
+        if let Some(mut child) = self.child.take() {
+            drop(child.stdin.take());
+            let _ = child.wait();
+        }
     }
 }
 
