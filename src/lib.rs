@@ -1,5 +1,6 @@
 //! Lastmile: the daemon between an ISP's CRM and its access network.
 
+pub mod config;
 pub mod document;
 pub mod ids;
 pub mod limits;
