@@ -5,6 +5,7 @@ pub mod document;
 pub mod ids;
 pub mod limits;
 pub mod model;
+pub mod netdefs;
 pub mod secret;
 pub mod storage;
 pub mod time;
