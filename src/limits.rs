@@ -43,7 +43,36 @@ pub const API_PAGE_MAX: usize = 1_000;
 /// Time an API request may take, in milliseconds.
 pub const API_DEADLINE_MS: u64 = 30_000;
 
+/// Objects or rows in one page that storage reads at most.
+pub const STORAGE_PAGE_ROWS_MAX: usize = 10_000;
+/// Objects that the bulk read takes in one statement.
+pub const STORAGE_SCAN_SLICE_ROWS: usize = 1_024;
+/// Rows that one statement writes at most: bounds the text of its parameter.
+pub const STORAGE_WRITE_ROWS_MAX: usize = 4_096;
+/// Referrers that the refusal of a deletion names.
+pub const STORAGE_REFERRERS_NAMED_MAX: usize = 10;
+/// Time in which a database on the network must answer a short request, in milliseconds.
+pub const DATABASE_ANSWER_MS: u64 = 5_000;
+/// Further time for every row of a bulk request, in microseconds.
+pub const DATABASE_ROW_ALLOWANCE_US: u64 = 2_000;
+/// Time a transaction waits for another writer of the same database, in milliseconds.
+pub const DATABASE_LOCK_MS: u64 = 4_000;
+/// Time after which the database ends a transaction whose client says nothing, in milliseconds.
+pub const DATABASE_IDLE_TRANSACTION_MS: u64 = 10_000;
+/// Time after which the database itself cancels a statement, in milliseconds.
+pub const DATABASE_STATEMENT_MS: u64 = 60_000;
+/// Time between looks at a silent notification connection, and between attempts to open it again, in milliseconds.
+pub const DATABASE_LISTENER_CHECK_MS: u64 = 15_000;
+/// Time that bringing a schema up to date may take, in milliseconds.
+pub const DATABASE_MIGRATION_MS: u64 = 600_000;
+/// Connections to a database, the one that listens included.
+pub const DATABASE_CONNECTIONS_MAX: u32 = 12;
+/// Reading connections to an embedded database; writing has one.
+pub const DATABASE_READERS_MAX: u32 = 4;
+
 const _: () = assert!(DATAGRAM_BYTES_MAX >= RADIUS_PACKET_BYTES_MAX);
 const _: () = assert!(DATAGRAM_BYTES_MAX >= DHCP4_MESSAGE_BYTES_MAX);
 const _: () = assert!(COMMIT_BATCH_RECORDS_MAX <= COMMITS_IN_FLIGHT_MAX);
 const _: () = assert!(API_PAGE_DEFAULT <= API_PAGE_MAX);
+const _: () = assert!(API_PAGE_MAX <= STORAGE_PAGE_ROWS_MAX);
+const _: () = assert!(DATABASE_LOCK_MS < DATABASE_ANSWER_MS);
