@@ -49,6 +49,8 @@ pub const STORAGE_PAGE_ROWS_MAX: usize = 10_000;
 pub const STORAGE_SCAN_SLICE_ROWS: usize = 1_024;
 /// Rows that one statement writes at most: bounds the text of its parameter.
 pub const STORAGE_WRITE_ROWS_MAX: usize = 4_096;
+/// Writes from which on a change counts as an import.
+pub const STORAGE_IMPORT_ROWS_MIN: usize = 1_000;
 /// Referrers that the refusal of a deletion names.
 pub const STORAGE_REFERRERS_NAMED_MAX: usize = 10;
 /// Time in which a database on the network must answer a short request, in milliseconds.

@@ -119,7 +119,7 @@ fn check_repeats(writes: &[Write]) -> Result<(), StorageError> {
     let mut keys = HashMap::new();
     for write in living(writes) {
         let owner = Owner::of(&write.object);
-        if let Some(row) = External::of(&write.object) {
+        if let Some(row) = ClaimedId::of(&write.object) {
             let external_id = row.external_id.clone().into_owned();
             let place = (owner.tenant.0, owner.kind, row.external_id, row.source);
             if let Some(holder) = external_ids.insert(place, owner) {
@@ -130,7 +130,10 @@ fn check_repeats(writes: &[Write]) -> Result<(), StorageError> {
         for key in &write.unique_keys {
             match keys.insert((owner.tenant.0, key), owner) {
                 Some(holder) if holder != owner => {
-                    return Err(StorageError::KeyTaken { key: key.clone(), holder: holder.name() });
+                    return Err(StorageError::KeyTaken {
+                        key: key.clone(),
+                        holder: holder.name(),
+                    });
                 }
                 _ => {}
             }
@@ -169,7 +172,11 @@ async fn check_generations(
             _ => 0,
         };
         if actual != expected {
-            return Err(StorageError::Conflict { id: owner.name(), expected, actual });
+            return Err(StorageError::Conflict {
+                id: owner.name(),
+                expected,
+                actual,
+            });
         }
     }
     Ok(owners
@@ -179,14 +186,14 @@ async fn check_generations(
 }
 
 #[derive(Serialize)]
-struct External<'a> {
+struct ClaimedId<'a> {
     #[serde(flatten)]
     owner: Owner,
     external_id: Cow<'a, str>,
     source: Cow<'a, str>,
 }
 
-impl<'a> External<'a> {
+impl<'a> ClaimedId<'a> {
     fn of(object: &'a StoredObject) -> Option<Self> {
         let external_id = object.envelope.external_id.as_deref()?;
         Some(Self {
@@ -213,25 +220,35 @@ struct Taken {
 
 /// Takes the external ids and unique keys of all living objects of the change, or says who has one of them.
 async fn claim_names(connection: &mut Connection<'_>, writes: &[Write]) -> Result<(), StorageError> {
-    let external_ids: Vec<External<'_>> =
-        living(writes).filter_map(|write| External::of(&write.object)).collect();
+    let external_ids: Vec<ClaimedId<'_>> = living(writes)
+        .filter_map(|write| ClaimedId::of(&write.object))
+        .collect();
     let keys: Vec<Key<'_>> = living(writes)
         .flat_map(|write| {
             let owner = Owner::of(&write.object);
-            write.unique_keys.iter().map(move |key| Key { owner, key: clean(key) })
+            write.unique_keys.iter().map(move |key| Key {
+                owner,
+                key: clean(key),
+            })
         })
         .collect();
     if let Some(answer) = first_answer(connection, &sql::EXTERNAL_TAKEN, &external_ids).await?
         && let Some(taken) = decode::<Taken>("external id", &answer)?.pop()
     {
         let holder = taken.kind.format_id(taken.id.into());
-        return Err(StorageError::ExternalIdTaken { external_id: taken.name, holder });
+        return Err(StorageError::ExternalIdTaken {
+            external_id: taken.name,
+            holder,
+        });
     }
     if let Some(answer) = first_answer(connection, &sql::KEY_TAKEN, &keys).await?
         && let Some(taken) = decode::<Taken>("unique key", &answer)?.pop()
     {
         let holder = taken.kind.format_id(taken.id.into());
-        return Err(StorageError::KeyTaken { key: taken.name, holder });
+        return Err(StorageError::KeyTaken {
+            key: taken.name,
+            holder,
+        });
     }
     write_rows(connection, &sql::INSERT_EXTERNALS, &external_ids).await?;
     write_rows(connection, &sql::INSERT_KEYS, &keys).await
@@ -251,17 +268,21 @@ async fn write_objects(
     seq: i64,
 ) -> Result<(), StorageError> {
     for piece in writes.chunks(STORAGE_WRITE_ROWS_MAX) {
-        let rows: Result<Vec<ObjectRow<'_>>, StorageError> =
-            piece.iter().map(|write| ObjectRow::new(&write.object, seq)).collect();
+        let rows: Result<Vec<ObjectRow<'_>>, StorageError> = piece
+            .iter()
+            .map(|write| ObjectRow::new(&write.object, seq))
+            .collect();
         connection.run(&sql::UPSERT_OBJECTS, encode(&rows?)?).await?;
     }
     let labels: Vec<Label<'_>> = living(writes)
         .flat_map(|write| {
             let owner = Owner::of(&write.object);
             let labels = &write.object.envelope.labels;
-            labels
-                .iter()
-                .map(move |(name, value)| Label { owner, name: clean(name), value: clean(value) })
+            labels.iter().map(move |(name, value)| Label {
+                owner,
+                name: clean(name),
+                value: clean(value),
+            })
         })
         .collect();
     write_rows(connection, &sql::INSERT_LABELS, &labels).await
@@ -361,7 +382,11 @@ async fn write_history(
                 actor: clean(&change.actor),
                 request: clean(&change.request),
                 before: clean(&write.before_json),
-                after: if deleted { Cow::default() } else { clean(&write.object.spec_json) },
+                after: if deleted {
+                    Cow::default()
+                } else {
+                    clean(&write.object.spec_json)
+                },
             }
         })
         .collect();

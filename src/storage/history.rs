@@ -66,7 +66,10 @@ fn above(prefix: Prefix) -> Vec<Above> {
     (0..len)
         .map(|len| {
             let mask = u128::MAX.checked_shl(128 - u32::from(len)).unwrap_or(0);
-            Above { first: Hex16(first & mask), len }
+            Above {
+                first: Hex16(first & mask),
+                len,
+            }
         })
         .collect()
 }

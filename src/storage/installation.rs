@@ -70,8 +70,14 @@ pub(super) async fn revoke_token(
     id: TokenId,
     at: Stamp,
 ) -> Result<bool, StorageError> {
-    let input = encode(&Revocation { id: id.0.into(), at: at.into() })?;
-    connection.run(&sql::REVOKE_TOKEN, input).await.map(|touched| touched > 0)
+    let input = encode(&Revocation {
+        id: id.0.into(),
+        at: at.into(),
+    })?;
+    connection
+        .run(&sql::REVOKE_TOKEN, input)
+        .await
+        .map(|touched| touched > 0)
 }
 
 #[derive(Serialize)]
@@ -87,7 +93,11 @@ pub(super) async fn key(
     name: &str,
     candidate: &[u8],
 ) -> Result<Vec<u8>, StorageError> {
-    let input = encode(&KeyInput { tenant: tenant.0.into(), name, sealed: HexBytes(candidate.into()) })?;
+    let input = encode(&KeyInput {
+        tenant: tenant.0.into(),
+        name,
+        sealed: HexBytes(candidate.into()),
+    })?;
     connection.run(&sql::OFFER_KEY, input.clone()).await?;
     let (_, answer) = connection.ask(&sql::KEY, input).await?;
     let row = decode::<HexBytes<'_>>("key", &answer)?.pop();
@@ -96,7 +106,7 @@ pub(super) async fn key(
 }
 
 #[derive(Serialize, Deserialize)]
-struct Block {
+struct Owned {
     pool: Hex16,
     block: u32,
     node: u16,
@@ -109,14 +119,19 @@ pub(super) async fn claim_blocks(
     blocks: &[u32],
     node: u16,
 ) -> Result<Vec<BlockRow>, StorageError> {
-    let wanted: Vec<Block> = blocks
+    let wanted: Vec<Owned> = blocks
         .iter()
-        .map(|block| Block { pool: pool.into(), block: *block, node, epoch: 1 })
+        .map(|block| Owned {
+            pool: pool.into(),
+            block: *block,
+            node,
+            epoch: 1,
+        })
         .collect();
     super::commit::write_rows(connection, &sql::CLAIM_BLOCKS, &wanted).await?;
     let input = serde_json::json!({"pool": Hex16::from(pool)});
     let (_, answer) = connection.ask(&sql::BLOCKS, input.to_string()).await?;
-    let rows = decode::<Block>("pool block", &answer)?;
+    let rows = decode::<Owned>("pool block", &answer)?;
     Ok(rows
         .into_iter()
         .map(|row| BlockRow {

@@ -76,7 +76,10 @@ pub(super) async fn sqlite(connection: &mut SqliteConnection, through: i64) -> R
         let table = "CREATE TABLE IF NOT EXISTS schema (version INTEGER NOT NULL PRIMARY KEY,
             name TEXT NOT NULL, applied_at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP) STRICT";
         for text in [table, migration.sqlite] {
-            sqlx::raw_sql(text).execute(&mut *transaction).await.map_err(failed)?;
+            sqlx::raw_sql(text)
+                .execute(&mut *transaction)
+                .await
+                .map_err(failed)?;
         }
         let row = sqlx::query(REMEMBER).bind(migration.version).bind(migration.name);
         row.execute(&mut *transaction).await.map_err(failed)?;
@@ -88,8 +91,12 @@ pub(super) async fn sqlite(connection: &mut SqliteConnection, through: i64) -> R
 /// As [`sqlite`]. Leaves the connection with other time limits: building an index may take long.
 pub(super) async fn postgres(connection: &mut PgConnection, through: i64) -> Result<i64, StorageError> {
     let failed = |error| failure("migrating the schema", error);
-    let patience = "SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0";
-    sqlx::raw_sql(patience).execute(&mut *connection).await.map_err(failed)?;
+    let patience =
+        "SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0";
+    sqlx::raw_sql(patience)
+        .execute(&mut *connection)
+        .await
+        .map_err(failed)?;
     // Held until the connection closes.
     let lock = sqlx::query("SELECT pg_advisory_lock($1)").bind(LOCK);
     lock.execute(&mut *connection).await.map_err(failed)?;
@@ -99,7 +106,10 @@ pub(super) async fn postgres(connection: &mut PgConnection, through: i64) -> Res
         let table = "CREATE TABLE IF NOT EXISTS schema (version bigint NOT NULL PRIMARY KEY,
             name text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())";
         for text in [table, migration.postgres] {
-            sqlx::raw_sql(text).execute(&mut *transaction).await.map_err(failed)?;
+            sqlx::raw_sql(text)
+                .execute(&mut *transaction)
+                .await
+                .map_err(failed)?;
         }
         let row = sqlx::query(REMEMBER).bind(migration.version).bind(migration.name);
         row.execute(&mut *transaction).await.map_err(failed)?;
@@ -120,7 +130,10 @@ pub(super) async fn version(connection: &mut Connection<'_>) -> Result<i64, Stor
     let found = match connection {
         Connection::Sqlite(connection) => {
             let table = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'schema'";
-            match sqlx::query_scalar::<_, i64>(table).fetch_one(&mut **connection).await {
+            match sqlx::query_scalar::<_, i64>(table)
+                .fetch_one(&mut **connection)
+                .await
+            {
                 Ok(0) => Ok(0),
                 Ok(_) => sqlx::query(newest)
                     .fetch_one(&mut **connection)
@@ -130,8 +143,12 @@ pub(super) async fn version(connection: &mut Connection<'_>) -> Result<i64, Stor
             }
         }
         Connection::Postgres(connection) => {
-            let table = "SELECT count(*) FROM pg_tables WHERE schemaname = current_schema() AND tablename = 'schema'";
-            match sqlx::query_scalar::<_, i64>(table).fetch_one(&mut **connection).await {
+            let table =
+                "SELECT count(*) FROM pg_tables WHERE schemaname = current_schema() AND tablename = 'schema'";
+            match sqlx::query_scalar::<_, i64>(table)
+                .fetch_one(&mut **connection)
+                .await
+            {
                 Ok(0) => Ok(0),
                 Ok(_) => sqlx::query(newest)
                     .fetch_one(&mut **connection)
@@ -164,8 +181,8 @@ mod tests {
             assert_eq!(files, listed, "{dialect}");
         }
         assert_eq!(MIGRATIONS.last().unwrap().version, KNOWN);
-        for (position, migration) in MIGRATIONS.iter().enumerate() {
-            assert_eq!(migration.version, position as i64 + 1);
+        for (migration, expected) in MIGRATIONS.iter().zip(1..) {
+            assert_eq!(migration.version, expected);
             for text in [migration.sqlite, migration.postgres] {
                 assert!(text.starts_with("--"), "{} says what it is for", migration.name);
             }

@@ -97,7 +97,10 @@ pub(super) async fn list(
         labels: filter
             .labels
             .iter()
-            .map(|(name, value)| Label { name: clean(name), value: clean(value) })
+            .map(|(name, value)| Label {
+                name: clean(name),
+                value: clean(value),
+            })
             .collect(),
         after: after_id(after)?,
         limit: limit + 1,
@@ -196,7 +199,11 @@ pub(super) async fn scan(
     while objects.len() < limit {
         // Slices keep one answer's text small; one statement per slice costs little against its rows.
         let wanted = STORAGE_SCAN_SLICE_ROWS.min(limit - objects.len());
-        let input = ScanInput { kind, after: after.into(), limit: wanted };
+        let input = ScanInput {
+            kind,
+            after: after.into(),
+            limit: wanted,
+        };
         let (_, answer) = connection.ask(&sql::SCAN, encode(&input)?).await?;
         let slice = rows::objects(&answer)?;
         let found = slice.len();

@@ -216,8 +216,12 @@ macro_rules! sqlite_bound {
     ($table:expr) => {
         concat!(
             "WITH edge(last, first, beyond) AS (SELECT (SELECT seq FROM counter),
-               (SELECT seq FROM ", $table, " seq > ?1->>'seq' ORDER BY seq LIMIT 1),
-               (SELECT seq FROM ", $table, " seq > ?1->>'seq' ORDER BY seq LIMIT 1 OFFSET ?1->>'limit')),
+               (SELECT seq FROM ",
+            $table,
+            " seq > ?1->>'seq' ORDER BY seq LIMIT 1),
+               (SELECT seq FROM ",
+            $table,
+            " seq > ?1->>'seq' ORDER BY seq LIMIT 1 OFFSET ?1->>'limit')),
              bound(through) AS MATERIALIZED (SELECT CASE WHEN beyond IS NULL THEN last
                WHEN first < beyond THEN beyond - 1 ELSE beyond END FROM edge) "
         )
@@ -228,8 +232,12 @@ macro_rules! postgres_bound {
     ($table:expr) => {
         concat!(
             "WITH edge(last, first, beyond) AS (SELECT (SELECT seq FROM counter),
-               (SELECT seq FROM ", $table, " seq > ($1::jsonb->>'seq')::bigint ORDER BY seq LIMIT 1),
-               (SELECT seq FROM ", $table, " seq > ($1::jsonb->>'seq')::bigint ORDER BY seq LIMIT 1
+               (SELECT seq FROM ",
+            $table,
+            " seq > ($1::jsonb->>'seq')::bigint ORDER BY seq LIMIT 1),
+               (SELECT seq FROM ",
+            $table,
+            " seq > ($1::jsonb->>'seq')::bigint ORDER BY seq LIMIT 1
                   OFFSET ($1::jsonb->>'limit')::bigint)),
              bound(through) AS MATERIALIZED (SELECT CASE WHEN beyond IS NULL THEN last
                WHEN first < beyond THEN beyond - 1 ELSE beyond END FROM edge) "

@@ -6,12 +6,12 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::StorageError;
 use super::commit::write_rows;
 use super::observed_rows::{StoredAddress, StoredBinding, StoredGrant, StoredSession, addresses};
 use super::observed_sql as sql;
 use super::rows::encode;
 use super::statement::Connection;
-use super::StorageError;
 use crate::limits::STORAGE_WRITE_ROWS_MAX;
 use crate::model::observed::{GrantRow, ObservedBatch};
 
@@ -26,7 +26,10 @@ pub(super) async fn apply(
     connection: &mut Connection<'_>,
     batch: &ObservedBatch,
 ) -> Result<u64, StorageError> {
-    let mut position = Position { node: batch.node, sequence: 0 };
+    let mut position = Position {
+        node: batch.node,
+        sequence: 0,
+    };
     connection.run(&sql::OPEN_POSITION, encode(&position)?).await?;
     let (stored, _) = connection.ask(&sql::LOCK_POSITION, encode(&position)?).await?;
     let stored = stored.cast_unsigned();
@@ -65,9 +68,18 @@ async fn apply_sessions(connection: &mut Connection<'_>, batch: &ObservedBatch) 
 
 async fn apply_grants(connection: &mut Connection<'_>, batch: &ObservedBatch) -> Result<(), StorageError> {
     let is_free = |row: &&GrantRow| row.state == "free";
-    let freed: Vec<StoredGrant<'_>> = batch.grants.iter().filter(is_free).map(StoredGrant::from).collect();
-    let held: Vec<StoredGrant<'_>> =
-        batch.grants.iter().filter(|row| !is_free(row)).map(StoredGrant::from).collect();
+    let freed: Vec<StoredGrant<'_>> = batch
+        .grants
+        .iter()
+        .filter(is_free)
+        .map(StoredGrant::from)
+        .collect();
+    let held: Vec<StoredGrant<'_>> = batch
+        .grants
+        .iter()
+        .filter(|row| !is_free(row))
+        .map(StoredGrant::from)
+        .collect();
     write_rows(connection, &sql::FREE_GRANTS, &freed).await?;
     write_rows(connection, &sql::UPSERT_GRANTS, &held).await
 }
@@ -92,11 +104,15 @@ pub(super) async fn purge(
     limit: usize,
 ) -> Result<u64, StorageError> {
     let limit = limit.min(u32::MAX as usize) as u64;
-    let bindings = connection.run(&sql::PURGE_BINDINGS, encode(&PurgeInput { day, limit })?).await?;
+    let bindings = connection
+        .run(&sql::PURGE_BINDINGS, encode(&PurgeInput { day, limit })?)
+        .await?;
     let left = limit.saturating_sub(bindings);
     if left == 0 {
         return Ok(bindings);
     }
-    let sessions = connection.run(&sql::PURGE_SESSIONS, encode(&PurgeInput { day, limit: left })?).await?;
+    let sessions = connection
+        .run(&sql::PURGE_SESSIONS, encode(&PurgeInput { day, limit: left })?)
+        .await?;
     Ok(bindings + sessions)
 }

@@ -291,9 +291,12 @@ pub(super) fn stored_mac(mac: &Mac) -> HexBytes<'_> {
 
 fn read_mac(what: &str, stored: &HexBytes<'_>) -> Result<Mac, StorageError> {
     let bytes: Result<[u8; 6], _> = stored.0.as_ref().try_into();
-    bytes.map(Mac).map_err(|_| damaged(what, &"a MAC address is not 6 bytes long"))
+    bytes
+        .map(Mac)
+        .map_err(|_| damaged(what, &"a MAC address is not 6 bytes long"))
 }
 
 fn read_prefix(what: &str, first: Hex16, len: u8) -> Result<Prefix, StorageError> {
-    Prefix::from_raw(first.0, len).ok_or_else(|| damaged(what, &format_args!("{:032x}/{len} is no prefix", first.0)))
+    Prefix::from_raw(first.0, len)
+        .ok_or_else(|| damaged(what, &format_args!("{:032x}/{len} is no prefix", first.0)))
 }

@@ -44,13 +44,19 @@ impl Link {
             .map_err(|error| failure("connecting to the database", error))?;
         let committed = Arc::new(Notify::new());
         let listener = tokio::spawn(listen(pool.clone(), Arc::clone(&committed))).abort_handle();
-        Ok(Self { pool, committed, listener })
+        Ok(Self {
+            pool,
+            committed,
+            listener,
+        })
     }
 
     /// A connection for one request.
     pub(super) async fn lease(&self, doing: &'static str) -> Result<Lease, StorageError> {
         let connection = self.pool.acquire().await.map_err(|error| failure(doing, error))?;
-        Ok(Lease { connection: Some(connection) })
+        Ok(Lease {
+            connection: Some(connection),
+        })
     }
 }
 
@@ -62,7 +68,8 @@ impl Drop for Link {
 
 /// Time for a request about `rows` rows.
 pub(super) fn deadline(rows: usize) -> Duration {
-    ANSWER + Duration::from_micros(DATABASE_ROW_ALLOWANCE_US).saturating_mul(rows.try_into().unwrap_or(u32::MAX))
+    ANSWER
+        + Duration::from_micros(DATABASE_ROW_ALLOWANCE_US).saturating_mul(rows.try_into().unwrap_or(u32::MAX))
 }
 
 /// Gives up on `request` when its time is over.
@@ -97,7 +104,11 @@ impl Lease {
     }
 
     /// Runs a statement without parameters.
-    pub(super) async fn execute(&mut self, doing: &'static str, text: &'static str) -> Result<(), StorageError> {
+    pub(super) async fn execute(
+        &mut self,
+        doing: &'static str,
+        text: &'static str,
+    ) -> Result<(), StorageError> {
         let connection = self.connection()?;
         let done = sqlx::raw_sql(text).execute(connection).await;
         done.map(drop).map_err(|error| failure(doing, error))
@@ -116,14 +127,20 @@ impl Drop for Lease {
 pub(super) fn options(url: &str) -> Result<PgConnectOptions, StorageError> {
     let options = PgConnectOptions::from_str(url).map_err(|_| {
         let shape = "it is not of the form postgres://user:password@host:port/database";
-        failure("reading the storage URL", sqlx::Error::Configuration(shape.into()))
+        failure(
+            "reading the storage URL",
+            sqlx::Error::Configuration(shape.into()),
+        )
     })?;
     Ok(options
         .application_name("lastmile")
         .options([
             ("statement_timeout", DATABASE_STATEMENT_MS.to_string()),
             ("lock_timeout", DATABASE_LOCK_MS.to_string()),
-            ("idle_in_transaction_session_timeout", DATABASE_IDLE_TRANSACTION_MS.to_string()),
+            (
+                "idle_in_transaction_session_timeout",
+                DATABASE_IDLE_TRANSACTION_MS.to_string(),
+            ),
             // Filters that are not asked for vanish only from a plan made for the parameter at hand.
             ("plan_cache_mode", "force_custom_plan".to_owned()),
         ])
@@ -136,11 +153,17 @@ async fn listen(pool: PgPool, committed: Arc<Notify>) {
     let pause = Duration::from_millis(DATABASE_LISTENER_CHECK_MS);
     loop {
         if let Ok(Ok(mut listener)) = timeout(ANSWER, connect_listener(&pool)).await {
-            committed.notify_waiters();
+            tell(&committed);
             while still_hears(&mut listener, &committed, pause).await {}
         }
         tokio::time::sleep(pause / 15).await;
     }
+}
+
+fn tell(committed: &Notify) {
+    // Those waiting now wake; for one that comes next, the permit is kept.
+    committed.notify_waiters();
+    committed.notify_one();
 }
 
 async fn connect_listener(pool: &PgPool) -> Result<PgListener, sqlx::Error> {
@@ -153,8 +176,7 @@ async fn connect_listener(pool: &PgPool) -> Result<PgListener, sqlx::Error> {
 async fn still_hears(listener: &mut PgListener, committed: &Notify, pause: Duration) -> bool {
     match timeout(pause, listener.try_recv()).await {
         Ok(Ok(Some(_))) => {
-            committed.notify_waiters();
-            committed.notify_one();
+            tell(committed);
             true
         }
         Ok(Ok(None) | Err(_)) => false,

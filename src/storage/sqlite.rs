@@ -51,11 +51,18 @@ impl Link {
             .connect_with(options.read_only(true))
             .await
             .map_err(opening)?;
-        Ok(Self { writer, readers, committed: Notify::new() })
+        Ok(Self {
+            writer,
+            readers,
+            committed: Notify::new(),
+        })
     }
 
     pub(super) async fn reader(&self, doing: &'static str) -> Result<PoolConnection<Sqlite>, StorageError> {
-        self.readers.acquire().await.map_err(|error| failure(doing, error))
+        self.readers
+            .acquire()
+            .await
+            .map_err(|error| failure(doing, error))
     }
 
     pub(super) async fn writer(
@@ -71,7 +78,10 @@ impl Link {
     /// The writing connection outside a transaction.
     pub(super) async fn writing_connection(&self) -> Result<PoolConnection<Sqlite>, StorageError> {
         let taking = "waiting for the writing connection";
-        self.writer.acquire().await.map_err(|error| failure(taking, error))
+        self.writer
+            .acquire()
+            .await
+            .map_err(|error| failure(taking, error))
     }
 
     pub(super) fn tell(&self) {
@@ -90,8 +100,14 @@ pub(super) fn path(rest: &str) -> Option<PathBuf> {
 /// Makes directory and file so that nobody else can read subscribers' data or sealed secrets; the files that SQLite
 /// puts beside it take the same mode.
 fn prepare(path: &Path) -> std::io::Result<()> {
-    if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    if let Some(directory) = path
+        .parent()
+        .filter(|directory| !directory.as_os_str().is_empty())
+    {
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)?;
     }
     let file = std::fs::OpenOptions::new()
         .write(true)

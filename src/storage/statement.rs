@@ -111,6 +111,9 @@ mod tests {
             failure("x", Error::PoolTimedOut),
             StorageError::Unavailable { .. }
         ));
-        assert!(matches!(failure("x", Error::RowNotFound), StorageError::Failed { .. }));
+        assert!(matches!(
+            failure("x", Error::RowNotFound),
+            StorageError::Failed { .. }
+        ));
     }
 }
