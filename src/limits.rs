@@ -94,6 +94,34 @@ pub const NETDEFS_FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 pub const RENDERED_BYTES_MAX: usize = 1_024;
 /// Deepest nesting of TLVs in a RADIUS attribute (RFC 6929 §2.3 allows as many as fit; registries use two).
 pub const TLV_DEPTH_MAX: usize = 4;
+/// Objects or rows in one page that storage reads at most.
+pub const STORAGE_PAGE_ROWS_MAX: usize = 10_000;
+/// Objects that the bulk read takes in one statement.
+pub const STORAGE_SCAN_SLICE_ROWS: usize = 1_024;
+/// Rows that one statement writes at most: bounds the text of its parameter.
+pub const STORAGE_WRITE_ROWS_MAX: usize = 4_096;
+/// Writes from which on a change counts as an import.
+pub const STORAGE_IMPORT_ROWS_MIN: usize = 1_000;
+/// Referrers that the refusal of a deletion names.
+pub const STORAGE_REFERRERS_NAMED_MAX: usize = 10;
+/// Time in which a database on the network must answer a short request, in milliseconds.
+pub const DATABASE_ANSWER_MS: u64 = 5_000;
+/// Further time for every row of a bulk request, in microseconds.
+pub const DATABASE_ROW_ALLOWANCE_US: u64 = 2_000;
+/// Time a transaction waits for another writer of the same database, in milliseconds.
+pub const DATABASE_LOCK_MS: u64 = 4_000;
+/// Time after which the database ends a transaction whose client says nothing, in milliseconds.
+pub const DATABASE_IDLE_TRANSACTION_MS: u64 = 10_000;
+/// Time after which the database itself cancels a statement, in milliseconds.
+pub const DATABASE_STATEMENT_MS: u64 = 60_000;
+/// Time between looks at a silent notification connection, and between attempts to open it again, in milliseconds.
+pub const DATABASE_LISTENER_CHECK_MS: u64 = 15_000;
+/// Time that bringing a schema up to date may take, in milliseconds.
+pub const DATABASE_MIGRATION_MS: u64 = 600_000;
+/// Connections to a database, the one that listens included.
+pub const DATABASE_CONNECTIONS_MAX: u32 = 12;
+/// Reading connections to an embedded database; writing has one.
+pub const DATABASE_READERS_MAX: u32 = 4;
 
 const _: () = assert!(DATAGRAM_BYTES_MAX >= RADIUS_PACKET_BYTES_MAX);
 const _: () = assert!(RADIUS_PASSWORD_BYTES_MAX <= RADIUS_VALUE_BYTES_MAX);
@@ -105,3 +133,5 @@ const _: () =
     assert!(DHCP4_PADDED_BYTES_MIN <= (DHCP4_CLIENT_DATAGRAM_BYTES_MIN - IPV4_UDP_HEADER_BYTES) as usize);
 const _: () = assert!(COMMIT_BATCH_RECORDS_MAX <= COMMITS_IN_FLIGHT_MAX);
 const _: () = assert!(API_PAGE_DEFAULT <= API_PAGE_MAX);
+const _: () = assert!(API_PAGE_MAX <= STORAGE_PAGE_ROWS_MAX);
+const _: () = assert!(DATABASE_LOCK_MS < DATABASE_ANSWER_MS);
