@@ -43,6 +43,16 @@ pub const API_PAGE_MAX: usize = 1_000;
 /// Time an API request may take, in milliseconds.
 pub const API_DEADLINE_MS: u64 = 30_000;
 
+/// Gaps that a snapshot lists; there may be more.
+pub const SNAPSHOT_GAPS_MAX: usize = 1_000;
+/// Objects that the publisher reads from storage in one answer.
+pub const SNAPSHOT_READ_OBJECTS_MAX: usize = 10_000;
+/// Clear bytes of records that one block of a snapshot image holds before it is sealed and written.
+pub const SNAPSHOT_IMAGE_BLOCK_BYTES: usize = 1024 * 1024;
+/// Largest sealed block of a snapshot image: a block, one record beyond it, and what sealing adds, in bytes.
+pub const SNAPSHOT_IMAGE_SEALED_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+const _: () = assert!(SNAPSHOT_IMAGE_SEALED_BYTES_MAX > 2 * SNAPSHOT_IMAGE_BLOCK_BYTES);
 const _: () = assert!(DATAGRAM_BYTES_MAX >= RADIUS_PACKET_BYTES_MAX);
 const _: () = assert!(DATAGRAM_BYTES_MAX >= DHCP4_MESSAGE_BYTES_MAX);
 const _: () = assert!(COMMIT_BATCH_RECORDS_MAX <= COMMITS_IN_FLIGHT_MAX);

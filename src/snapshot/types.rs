@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 use crate::ids::{TenantId, Uid};
 use crate::model::nas::{Accounting, Requirement, SignReplies};
@@ -101,6 +102,8 @@ pub struct ServiceExtras {
     pub reply_message: Option<Box<str>>,
     /// VRF of its own.
     pub vrf: Option<Box<str>>,
+    /// Address space of its own VRF, shared by the services in it; `None` when `vrf` is.
+    pub space: Option<Arc<Space>>,
 }
 
 /// Where the IPv4 address of a service comes from.
@@ -142,6 +145,8 @@ pub struct Service {
 pub struct Plan {
     /// Its id.
     pub id: Uid,
+    /// Address space of services that name no VRF of their own.
+    pub space: Arc<Space>,
     /// External id, for texts.
     pub name: Box<str>,
     /// What the CRM or operator wrote.
@@ -196,7 +201,7 @@ impl Network {
 }
 
 /// A compiled pool.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Pool {
     /// Its id.
     pub id: Uid,
