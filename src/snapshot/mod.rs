@@ -7,6 +7,7 @@
 //!   copy one path and a reader keep what it has.
 //! - [`build`]: a snapshot from everything, at start; [`delta`]: the next snapshot from a change.
 //! - [`gap`]: what is defined but cannot work.
+//! - [`image`]: the node-local file from which a node starts without the database.
 //!
 //! Invariants: a snapshot never changes; one built by deltas equals one built from scratch at the same seq, in whatever
 //! order the objects came; a lookup neither allocates nor locks. It holds secrets in clear, in memory only.
@@ -18,6 +19,7 @@ pub mod delta;
 mod fixed;
 pub mod gap;
 mod hash;
+pub mod image;
 mod index;
 mod prefix_table;
 mod trie;

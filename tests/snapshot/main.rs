@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot build its input has failed")]
 
 mod delta;
+mod image;
 mod installation;
 mod lookup;
 mod policy;
