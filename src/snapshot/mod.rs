@@ -8,6 +8,7 @@
 //! - [`build`]: a snapshot from everything, at start; [`delta`]: the next snapshot from a change.
 //! - [`gap`]: what is defined but cannot work.
 //! - [`image`]: the node-local file from which a node starts without the database.
+//! - [`publish`]: the current snapshot, and how it follows storage.
 //!
 //! Invariants: a snapshot never changes; one built by deltas equals one built from scratch at the same seq, in whatever
 //! order the objects came; a lookup neither allocates nor locks. It holds secrets in clear, in memory only.
@@ -22,6 +23,7 @@ mod hash;
 pub mod image;
 mod index;
 mod prefix_table;
+pub mod publish;
 mod trie;
 pub mod types;
 

@@ -7,3 +7,5 @@ mod image;
 mod installation;
 mod lookup;
 mod policy;
+mod publish;
+mod rows;
