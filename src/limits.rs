@@ -123,6 +123,16 @@ pub const DATABASE_CONNECTIONS_MAX: u32 = 12;
 /// Reading connections to an embedded database; writing has one.
 pub const DATABASE_READERS_MAX: u32 = 4;
 
+/// Gaps that a snapshot lists; there may be more.
+pub const SNAPSHOT_GAPS_MAX: usize = 1_000;
+/// Objects that the publisher reads from storage in one answer.
+pub const SNAPSHOT_READ_OBJECTS_MAX: usize = 10_000;
+/// Clear bytes of records that one block of a snapshot image holds before it is sealed and written.
+pub const SNAPSHOT_IMAGE_BLOCK_BYTES: usize = 1024 * 1024;
+/// Largest sealed block of a snapshot image: a block, one record beyond it, and what sealing adds, in bytes.
+pub const SNAPSHOT_IMAGE_SEALED_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+const _: () = assert!(SNAPSHOT_IMAGE_SEALED_BYTES_MAX > 2 * SNAPSHOT_IMAGE_BLOCK_BYTES);
 const _: () = assert!(DATAGRAM_BYTES_MAX >= RADIUS_PACKET_BYTES_MAX);
 const _: () = assert!(RADIUS_PASSWORD_BYTES_MAX <= RADIUS_VALUE_BYTES_MAX);
 const _: () = assert!(RADIUS_SALTED_BYTES_MAX + 1 + 3 <= RADIUS_VALUE_BYTES_MAX);
