@@ -7,6 +7,7 @@ pub mod journal;
 pub mod ledger;
 pub mod limits;
 pub mod model;
+pub mod pipeline;
 pub mod radius;
 pub mod secret;
 pub mod snapshot;
