@@ -12,6 +12,7 @@ pub mod journal;
 pub mod ledger;
 pub mod limits;
 pub mod model;
+pub mod pipeline;
 pub mod net;
 pub mod netdefs;
 pub mod pipeline;

@@ -26,6 +26,12 @@ pub const DHCP4_CLIENT_DATAGRAM_BYTES_MIN: u16 = 576;
 pub const DHCP4_CLIENT_DATAGRAM_BYTES_MAX: u16 = 1500;
 /// IPv4 header without options and UDP header, in bytes.
 pub const IPV4_UDP_HEADER_BYTES: u16 = 28;
+/// How long an address stays offered to a client that does not ask for it, in seconds.
+pub const DHCP_OFFER_SECS: u64 = 60;
+/// Shortest lease that a client can ask for (option 51), in seconds; networks may be set to less.
+pub const DHCP_LEASE_ASKED_SECS_MIN: u32 = 120;
+/// Shortest remainder of a durable lease that is confirmed while the journal takes no records, in seconds.
+pub const DHCP_LEASE_REMAINDER_SECS_MIN: u32 = 60;
 /// Datagrams taken from or given to the kernel in one call.
 pub const DATAGRAMS_PER_CALL_MAX: usize = 64;
 /// Bytes kept for one received datagram; a longer one is truncated by the kernel and discarded by the decoder.
@@ -58,6 +64,8 @@ pub const DELAYED_REJECTS_MAX: usize = 8_192;
 
 /// Decisions kept in memory for `lastmile why` and `GET /v1/decisions`.
 pub const DECISIONS_MAX: usize = 65_536;
+/// Longest text of a line in a decision, in bytes; journal records have it whole.
+pub const DECISION_LINE_BYTES_MAX: usize = 128;
 
 /// Longest API request body, in bytes.
 pub const API_BODY_BYTES_MAX: usize = 1024 * 1024;
