@@ -1,5 +1,7 @@
 //! Every bound in the daemon, in one place, with the relations between them checked when it is compiled.
 
+use std::ops::RangeInclusive;
+
 /// Largest RADIUS packet (RFC 2865 §3), in bytes.
 pub const RADIUS_PACKET_BYTES_MAX: usize = 4096;
 /// Smallest RADIUS packet: the header alone (RFC 2865 §3), in bytes.
@@ -34,6 +36,12 @@ pub const DHCP_LEASE_REMAINDER_SECS_MIN: u32 = 60;
 pub const DATAGRAMS_PER_CALL_MAX: usize = 64;
 /// Bytes kept for one received datagram; a longer one is truncated by the kernel and discarded by the decoder.
 pub const DATAGRAM_BYTES_MAX: usize = 4096;
+/// Longest single wait for room in a full send buffer, in milliseconds.
+pub const SEND_WAIT_MS_MAX: i32 = 5;
+/// Such waits in one flush; messages that then find no room are counted as failed.
+pub const SEND_WAITS_PER_FLUSH_MAX: u32 = 4;
+/// Sockets one worker waits for.
+pub const SOCKETS_PER_WAITER_MAX: usize = 64;
 
 /// Requests that may wait for the journal at once, over all workers.
 pub const COMMITS_IN_FLIGHT_MAX: usize = 16_384;
@@ -67,6 +75,72 @@ pub const API_PAGE_MAX: usize = 1_000;
 /// Time an API request may take, in milliseconds.
 pub const API_DEADLINE_MS: u64 = 30_000;
 
+/// Longest path of a Unix socket that every kernel we run on accepts (`sun_path`), in bytes.
+pub const SOCKET_PATH_BYTES_MAX: usize = 107;
+/// Size of a journal segment that may be configured, in bytes.
+pub const SEGMENT_BYTES_RANGE: RangeInclusive<u64> = 256 << 10..=1 << 30;
+/// Wait of the journal for company that may be configured, in milliseconds.
+pub const FLUSH_AFTER_MS_RANGE: RangeInclusive<u64> = 0..=100;
+/// Worker threads of one server that may be configured; 0 means one per core.
+pub const WORKERS_RANGE: RangeInclusive<u64> = 0..=256;
+/// Threads of the control plane that may be configured.
+pub const API_WORKERS_RANGE: RangeInclusive<u64> = 1..=64;
+/// Receive buffer of one socket that may be configured, in bytes.
+pub const RECEIVE_BUFFER_BYTES_RANGE: RangeInclusive<u64> = 64 << 10..=1 << 30;
+/// Decisions kept in memory that may be configured.
+pub const DECISIONS_RANGE: RangeInclusive<u64> = 1..=4_194_304;
+/// Entries of the duplicate cache that may be configured.
+pub const DUPLICATE_ENTRIES_RANGE: RangeInclusive<u64> = 1_024..=1_048_576;
+/// Requests waiting for the journal at once that may be configured.
+pub const COMMITS_IN_FLIGHT_RANGE: RangeInclusive<u64> = 64..=65_536;
+/// Retention of history that may be configured, in days.
+pub const RETENTION_DAYS_RANGE: RangeInclusive<u64> = 1..=3_650;
+
+/// Largest dictionary, option table or definition file, in bytes.
+pub const NETDEFS_FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Bytes of one value that are rendered for people; the rest is counted only.
+pub const RENDERED_BYTES_MAX: usize = 1_024;
+/// Deepest nesting of TLVs in a RADIUS attribute (RFC 6929 §2.3 allows as many as fit; registries use two).
+pub const TLV_DEPTH_MAX: usize = 4;
+/// Objects or rows in one page that storage reads at most.
+pub const STORAGE_PAGE_ROWS_MAX: usize = 10_000;
+/// Objects that the bulk read takes in one statement.
+pub const STORAGE_SCAN_SLICE_ROWS: usize = 1_024;
+/// Rows that one statement writes at most: bounds the text of its parameter.
+pub const STORAGE_WRITE_ROWS_MAX: usize = 4_096;
+/// Writes from which on a change counts as an import.
+pub const STORAGE_IMPORT_ROWS_MIN: usize = 1_000;
+/// Referrers that the refusal of a deletion names.
+pub const STORAGE_REFERRERS_NAMED_MAX: usize = 10;
+/// Time in which a database on the network must answer a short request, in milliseconds.
+pub const DATABASE_ANSWER_MS: u64 = 5_000;
+/// Further time for every row of a bulk request, in microseconds.
+pub const DATABASE_ROW_ALLOWANCE_US: u64 = 2_000;
+/// Time a transaction waits for another writer of the same database, in milliseconds.
+pub const DATABASE_LOCK_MS: u64 = 4_000;
+/// Time after which the database ends a transaction whose client says nothing, in milliseconds.
+pub const DATABASE_IDLE_TRANSACTION_MS: u64 = 10_000;
+/// Time after which the database itself cancels a statement, in milliseconds.
+pub const DATABASE_STATEMENT_MS: u64 = 60_000;
+/// Time between looks at a silent notification connection, and between attempts to open it again, in milliseconds.
+pub const DATABASE_LISTENER_CHECK_MS: u64 = 15_000;
+/// Time that bringing a schema up to date may take, in milliseconds.
+pub const DATABASE_MIGRATION_MS: u64 = 600_000;
+/// Connections to a database, the one that listens included.
+pub const DATABASE_CONNECTIONS_MAX: u32 = 12;
+/// Reading connections to an embedded database; writing has one.
+pub const DATABASE_READERS_MAX: u32 = 4;
+
+/// Gaps that a snapshot lists; there may be more.
+pub const SNAPSHOT_GAPS_MAX: usize = 1_000;
+/// Objects that the publisher reads from storage in one answer.
+pub const SNAPSHOT_READ_OBJECTS_MAX: usize = 10_000;
+/// Clear bytes of records that one block of a snapshot image holds before it is sealed and written.
+pub const SNAPSHOT_IMAGE_BLOCK_BYTES: usize = 1024 * 1024;
+/// Largest sealed block of a snapshot image: a block, one record beyond it, and what sealing adds, in bytes.
+pub const SNAPSHOT_IMAGE_SEALED_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+const _: () = assert!(SNAPSHOT_IMAGE_SEALED_BYTES_MAX > 2 * SNAPSHOT_IMAGE_BLOCK_BYTES);
 const _: () = assert!(DATAGRAM_BYTES_MAX >= RADIUS_PACKET_BYTES_MAX);
 const _: () = assert!(RADIUS_PASSWORD_BYTES_MAX <= RADIUS_VALUE_BYTES_MAX);
 const _: () = assert!(RADIUS_SALTED_BYTES_MAX + 1 + 3 <= RADIUS_VALUE_BYTES_MAX);
@@ -77,3 +151,5 @@ const _: () =
     assert!(DHCP4_PADDED_BYTES_MIN <= (DHCP4_CLIENT_DATAGRAM_BYTES_MIN - IPV4_UDP_HEADER_BYTES) as usize);
 const _: () = assert!(COMMIT_BATCH_RECORDS_MAX <= COMMITS_IN_FLIGHT_MAX);
 const _: () = assert!(API_PAGE_DEFAULT <= API_PAGE_MAX);
+const _: () = assert!(API_PAGE_MAX <= STORAGE_PAGE_ROWS_MAX);
+const _: () = assert!(DATABASE_LOCK_MS < DATABASE_ANSWER_MS);

@@ -8,6 +8,24 @@
 //! taken by updating the counter row as the transaction's last statement, so seq order is commit order; secrets reach
 //! storage sealed and leave it sealed.
 
+mod commit;
+mod commit_sql;
+mod database;
+mod history;
+mod history_sql;
+mod installation;
+mod installation_sql;
+pub mod migrate;
+mod objects;
+mod objects_sql;
+mod observed;
+mod observed_rows;
+mod observed_sql;
+mod postgres;
+mod rows;
+mod sqlite;
+mod statement;
+
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
@@ -16,6 +34,8 @@ use crate::ids::{ServiceId, SessionId, TenantId, TokenId, Uid};
 use crate::model::observed::{BindingRow, GrantRow, ObservedBatch, SessionRow};
 use crate::model::{Envelope, Kind, Prefix};
 use crate::time::Stamp;
+
+pub use database::open;
 
 /// A future that a storage verb returns.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StorageError>> + Send + 'a>>;

@@ -1,0 +1,205 @@
+//! The statements that apply observed state and purge history.
+
+use super::statement::Statement;
+
+pub(super) const OPEN_POSITION: Statement = Statement {
+    doing: "opening a journal position",
+    sqlite: "INSERT INTO applied (node, sequence) VALUES (?1->>'node', 0) ON CONFLICT DO NOTHING",
+    postgres: "INSERT INTO applied (node, sequence) VALUES (($1::jsonb->>'node')::bigint, 0)
+               ON CONFLICT DO NOTHING",
+};
+
+/// Held until the transaction ends: an older process of the same node must not apply beside this one.
+pub(super) const LOCK_POSITION: Statement = Statement {
+    doing: "locking a journal position",
+    sqlite: "SELECT sequence, '' FROM applied WHERE node = ?1->>'node'",
+    postgres: "SELECT sequence, '' FROM applied WHERE node = ($1::jsonb->>'node')::bigint FOR UPDATE",
+};
+
+pub(super) const MOVE_POSITION: Statement = Statement {
+    doing: "storing a journal position",
+    sqlite: "UPDATE applied SET sequence = ?1->>'sequence' WHERE node = ?1->>'node'",
+    postgres: "UPDATE applied SET sequence = ($1::jsonb->>'sequence')::bigint
+               WHERE node = ($1::jsonb->>'node')::bigint",
+};
+
+pub(super) const POSITION: Statement = Statement {
+    doing: "reading a journal position",
+    sqlite: "SELECT coalesce((SELECT sequence FROM applied WHERE node = ?1->>'node'), 0), ''",
+    postgres: "SELECT coalesce((SELECT sequence FROM applied WHERE node = ($1::jsonb->>'node')::bigint), 0), ''",
+};
+
+pub(super) const INSERT_BINDINGS: Statement = Statement {
+    doing: "writing bindings",
+    sqlite: "INSERT INTO binding (day, node, sequence, part, at, tenant, vrf, first, len, action,
+               service, slot, mac, line, nas, session, evidence)
+             SELECT value->>'day', value->>'node', value->>'sequence', value->>'part', value->>'at',
+               unhex(value->>'tenant'), value->>'vrf', unhex(value->>'first'), value->>'len', value->>'action',
+               unhex(value->>'service'), value->>'slot', unhex(value->>'mac'), value->>'line',
+               unhex(value->>'nas'), unhex(value->>'session'), value->>'evidence'
+             FROM jsonb_each(?1) WHERE true
+             ON CONFLICT DO NOTHING",
+    postgres: "INSERT INTO binding (day, node, sequence, part, at, tenant, vrf, first, len, action,
+                 service, slot, mac, line, nas, session, evidence)
+               SELECT i.day, i.node, i.sequence, i.part, i.at, decode(i.tenant, 'hex'), i.vrf,
+                 decode(i.first, 'hex'), i.len, i.action, decode(i.service, 'hex'), i.slot,
+                 decode(i.mac, 'hex'), i.line, decode(i.nas, 'hex'), decode(i.session, 'hex'), i.evidence
+               FROM json_to_recordset($1::json) AS i(day bigint, node bigint, sequence bigint, part bigint,
+                 at bigint, tenant text, vrf text, first text, len bigint, action text, service text,
+                 slot bigint, mac text, line text, nas text, session text, evidence text)
+               ON CONFLICT DO NOTHING",
+};
+
+/// Replaces older rows only.
+pub(super) const UPSERT_SESSIONS: Statement = Statement {
+    doing: "writing sessions",
+    sqlite: "INSERT INTO session (tenant, id, day, service, slot, nas, acct_session_id, login, mac,
+               addresses, state, started_at, updated_at, stopped_at, cause, octets_in, octets_out, packets_in,
+               packets_out, records, policy_digest, node, sequence)
+             SELECT unhex(value->>'tenant'), unhex(value->>'id'), value->>'day', unhex(value->>'service'),
+               value->>'slot', unhex(value->>'nas'), value->>'acct_session_id', value->>'login',
+               unhex(value->>'mac'), value->>'addresses', value->>'state', value->>'started_at',
+               value->>'updated_at', value->>'stopped_at', value->>'cause', value->>'octets_in',
+               value->>'octets_out', value->>'packets_in', value->>'packets_out', value->>'records',
+               value->>'policy_digest', value->>'node', value->>'sequence'
+             FROM jsonb_each(?1) WHERE true
+             ON CONFLICT (tenant, id) DO UPDATE SET day = excluded.day,
+               service = excluded.service, slot = excluded.slot, nas = excluded.nas,
+               acct_session_id = excluded.acct_session_id, login = excluded.login, mac = excluded.mac,
+               addresses = excluded.addresses, state = excluded.state, started_at = excluded.started_at,
+               updated_at = excluded.updated_at, stopped_at = excluded.stopped_at, cause = excluded.cause,
+               octets_in = excluded.octets_in, octets_out = excluded.octets_out,
+               packets_in = excluded.packets_in, packets_out = excluded.packets_out, records = excluded.records,
+               policy_digest = excluded.policy_digest, node = excluded.node, sequence = excluded.sequence
+             WHERE CASE WHEN session.node = excluded.node THEN excluded.sequence > session.sequence
+               ELSE (excluded.updated_at, excluded.node) > (session.updated_at, session.node) END",
+    postgres: "INSERT INTO session (tenant, id, day, service, slot, nas, acct_session_id, login, mac,
+                 addresses, state, started_at, updated_at, stopped_at, cause, octets_in, octets_out, packets_in,
+                 packets_out, records, policy_digest, node, sequence)
+               SELECT decode(i.tenant, 'hex'), decode(i.id, 'hex'), i.day, decode(i.service, 'hex'), i.slot,
+                 decode(i.nas, 'hex'), i.acct_session_id, i.login, decode(i.mac, 'hex'), i.addresses, i.state,
+                 i.started_at, i.updated_at, i.stopped_at, i.cause, i.octets_in, i.octets_out, i.packets_in,
+                 i.packets_out, i.records, i.policy_digest, i.node, i.sequence
+               FROM json_to_recordset($1::json) AS i(tenant text, id text, day bigint, service text,
+                 slot bigint, nas text, acct_session_id text, login text, mac text, addresses text, state text,
+                 started_at bigint, updated_at bigint, stopped_at bigint, cause text, octets_in bigint,
+                 octets_out bigint, packets_in bigint, packets_out bigint, records bigint, policy_digest bigint,
+                 node bigint, sequence bigint)
+               ON CONFLICT (tenant, id) DO UPDATE SET day = excluded.day,
+               service = excluded.service, slot = excluded.slot, nas = excluded.nas,
+               acct_session_id = excluded.acct_session_id, login = excluded.login, mac = excluded.mac,
+               addresses = excluded.addresses, state = excluded.state, started_at = excluded.started_at,
+               updated_at = excluded.updated_at, stopped_at = excluded.stopped_at, cause = excluded.cause,
+               octets_in = excluded.octets_in, octets_out = excluded.octets_out,
+               packets_in = excluded.packets_in, packets_out = excluded.packets_out, records = excluded.records,
+               policy_digest = excluded.policy_digest, node = excluded.node, sequence = excluded.sequence
+             WHERE CASE WHEN session.node = excluded.node THEN excluded.sequence > session.sequence
+               ELSE (excluded.updated_at, excluded.node) > (session.updated_at, session.node) END",
+};
+
+/// Removes the addresses of the sessions whose rows were taken from this input, before they are written again.
+pub(super) const FORGET_ADDRESSES: Statement = Statement {
+    doing: "replacing addresses of sessions",
+    sqlite: "DELETE FROM session_address WHERE (tenant, session) IN (
+               SELECT s.tenant, s.id FROM jsonb_each(?1) i CROSS JOIN session s
+               ON s.tenant = unhex(i.value->>'tenant') AND s.id = unhex(i.value->>'id')
+               AND s.node = i.value->>'node' AND s.sequence = i.value->>'sequence')",
+    postgres: "DELETE FROM session_address a
+               USING json_to_recordset($1::json) AS i(tenant text, id text, node bigint, sequence bigint)
+               JOIN session s ON s.tenant = decode(i.tenant, 'hex') AND s.id = decode(i.id, 'hex')
+               AND s.node = i.node AND s.sequence = i.sequence
+               WHERE a.tenant = s.tenant AND a.session = s.id",
+};
+
+pub(super) const INSERT_ADDRESSES: Statement = Statement {
+    doing: "writing addresses of sessions",
+    sqlite: "INSERT INTO session_address (tenant, first, len, session)
+             SELECT s.tenant, unhex(i.value->>'first'), i.value->>'len', s.id
+             FROM jsonb_each(?1) i CROSS JOIN session s
+             ON s.tenant = unhex(i.value->>'tenant') AND s.id = unhex(i.value->>'session')
+             AND s.node = i.value->>'node' AND s.sequence = i.value->>'sequence'
+             WHERE true ON CONFLICT DO NOTHING",
+    postgres: "INSERT INTO session_address (tenant, first, len, session)
+               SELECT s.tenant, decode(i.first, 'hex'), i.len, s.id
+               FROM json_to_recordset($1::json) AS i(tenant text, session text, first text, len bigint,
+                 node bigint, sequence bigint)
+               JOIN session s ON s.tenant = decode(i.tenant, 'hex') AND s.id = decode(i.session, 'hex')
+               AND s.node = i.node AND s.sequence = i.sequence
+               ON CONFLICT DO NOTHING",
+};
+
+/// Replaces older rows only. A grant carries no time of its last change: of two nodes, the one whose holder came later
+/// wins, and with the same holder the one that is applied later.
+pub(super) const UPSERT_GRANTS: Statement = Statement {
+    doing: "writing grants",
+    sqlite: "INSERT INTO grant_now (tenant, first, len, vrf, state, service, slot, pool, network, mac,
+               line, via, session, lease_ends_at, since, policy_digest, node, sequence)
+             SELECT unhex(value->>'tenant'), unhex(value->>'first'), value->>'len', value->>'vrf',
+               value->>'state', unhex(value->>'service'), value->>'slot', unhex(value->>'pool'),
+               unhex(value->>'network'), unhex(value->>'mac'), value->>'line', unhex(value->>'via'),
+               unhex(value->>'session'), value->>'lease_ends_at', value->>'since', value->>'policy_digest',
+               value->>'node', value->>'sequence'
+             FROM jsonb_each(?1) WHERE true
+             ON CONFLICT (tenant, first, len, vrf) DO UPDATE SET state = excluded.state,
+               service = excluded.service, slot = excluded.slot, pool = excluded.pool,
+               network = excluded.network, mac = excluded.mac, line = excluded.line, via = excluded.via,
+               session = excluded.session, lease_ends_at = excluded.lease_ends_at, since = excluded.since,
+               policy_digest = excluded.policy_digest, node = excluded.node, sequence = excluded.sequence
+             WHERE CASE WHEN grant_now.node = excluded.node THEN excluded.sequence > grant_now.sequence
+               ELSE excluded.since >= grant_now.since END",
+    postgres: "INSERT INTO grant_now (tenant, first, len, vrf, state, service, slot, pool, network, mac,
+                 line, via, session, lease_ends_at, since, policy_digest, node, sequence)
+               SELECT decode(i.tenant, 'hex'), decode(i.first, 'hex'), i.len, i.vrf, i.state,
+                 decode(i.service, 'hex'), i.slot, decode(i.pool, 'hex'), decode(i.network, 'hex'),
+                 decode(i.mac, 'hex'), i.line, decode(i.via, 'hex'), decode(i.session, 'hex'), i.lease_ends_at,
+                 i.since, i.policy_digest, i.node, i.sequence
+               FROM json_to_recordset($1::json) AS i(tenant text, first text, len bigint, vrf text,
+                 state text, service text, slot bigint, pool text, network text, mac text, line text, via text,
+                 session text, lease_ends_at bigint, since bigint, policy_digest bigint, node bigint,
+                 sequence bigint)
+               ON CONFLICT (tenant, first, len, vrf) DO UPDATE SET state = excluded.state,
+               service = excluded.service, slot = excluded.slot, pool = excluded.pool,
+               network = excluded.network, mac = excluded.mac, line = excluded.line, via = excluded.via,
+               session = excluded.session, lease_ends_at = excluded.lease_ends_at, since = excluded.since,
+               policy_digest = excluded.policy_digest, node = excluded.node, sequence = excluded.sequence
+             WHERE CASE WHEN grant_now.node = excluded.node THEN excluded.sequence > grant_now.sequence
+               ELSE excluded.since >= grant_now.since END",
+};
+
+/// Removes the rows of addresses that became free, unless what is stored is newer.
+pub(super) const FREE_GRANTS: Statement = Statement {
+    doing: "removing grants",
+    sqlite: "DELETE FROM grant_now WHERE (tenant, first, len, vrf) IN (
+               SELECT g.tenant, g.first, g.len, g.vrf FROM jsonb_each(?1) i CROSS JOIN grant_now g
+               ON g.tenant = unhex(i.value->>'tenant') AND g.first = unhex(i.value->>'first')
+               AND g.len = i.value->>'len' AND g.vrf = i.value->>'vrf'
+               WHERE CASE WHEN g.node = i.value->>'node' THEN i.value->>'sequence' > g.sequence
+               ELSE i.value->>'since' >= g.since END)",
+    postgres:
+        "DELETE FROM grant_now g USING json_to_recordset($1::json) AS i(tenant text, first text, len bigint,
+                 vrf text, since bigint, node bigint, sequence bigint)
+               WHERE g.tenant = decode(i.tenant, 'hex') AND g.first = decode(i.first, 'hex') AND g.len = i.len
+               AND g.vrf = i.vrf AND CASE WHEN g.node = i.node THEN i.sequence > g.sequence
+               ELSE i.since >= g.since END",
+};
+
+pub(super) const PURGE_BINDINGS: Statement = Statement {
+    doing: "purging bindings",
+    sqlite: "DELETE FROM binding WHERE (day, node, sequence, part) IN (
+               SELECT day, node, sequence, part FROM binding WHERE day < ?1->>'day'
+               ORDER BY day, node, sequence, part LIMIT ?1->>'limit')",
+    postgres: "DELETE FROM binding WHERE (day, node, sequence, part) IN (
+                 SELECT day, node, sequence, part FROM binding WHERE day < ($1::jsonb->>'day')::bigint
+                 ORDER BY day, node, sequence, part LIMIT ($1::jsonb->>'limit')::bigint)",
+};
+
+/// The addresses of the sessions go with them.
+pub(super) const PURGE_SESSIONS: Statement = Statement {
+    doing: "purging sessions",
+    sqlite: "DELETE FROM session WHERE (tenant, id) IN (
+               SELECT tenant, id FROM session WHERE state = 'closed' AND day < ?1->>'day'
+               ORDER BY day LIMIT ?1->>'limit')",
+    postgres: "DELETE FROM session WHERE (tenant, id) IN (
+                 SELECT tenant, id FROM session WHERE state = 'closed' AND day < ($1::jsonb->>'day')::bigint
+                 ORDER BY day LIMIT ($1::jsonb->>'limit')::bigint)",
+};
