@@ -1,9 +1,12 @@
 //! Lastmile: the daemon between an ISP's CRM and its access network.
 
+pub mod applier;
+pub mod checkpoint;
 pub mod config;
 pub mod decision;
 pub mod dhcp;
 pub mod document;
+pub mod history;
 pub mod ids;
 pub mod journal;
 pub mod ledger;
@@ -14,6 +17,9 @@ pub mod netdefs;
 pub mod pipeline;
 pub mod radius;
 pub mod secret;
+pub mod servers;
 pub mod snapshot;
 pub mod storage;
+pub mod telemetry;
 pub mod time;
+pub mod vault;

@@ -42,6 +42,9 @@ pub const SEND_WAIT_MS_MAX: i32 = 5;
 pub const SEND_WAITS_PER_FLUSH_MAX: u32 = 4;
 /// Sockets one worker waits for.
 pub const SOCKETS_PER_WAITER_MAX: usize = 64;
+/// A datagram that waited longer than this in the socket's buffer is dropped unread, in milliseconds: its sender has sent
+/// it again since. Under overload this drops the oldest first.
+pub const DATAGRAM_AGE_MS_MAX: u64 = 2_000;
 
 /// Requests that may wait for the journal at once, over all workers.
 pub const COMMITS_IN_FLIGHT_MAX: usize = 16_384;
@@ -153,3 +156,33 @@ const _: () = assert!(COMMIT_BATCH_RECORDS_MAX <= COMMITS_IN_FLIGHT_MAX);
 const _: () = assert!(API_PAGE_DEFAULT <= API_PAGE_MAX);
 const _: () = assert!(API_PAGE_MAX <= STORAGE_PAGE_ROWS_MAX);
 const _: () = assert!(DATABASE_LOCK_MS < DATABASE_ANSWER_MS);
+
+/// Bytes before the first record of a journal segment: one page, so that no header shares a sector with a record.
+pub const JOURNAL_HEADER_BYTES: usize = 4096;
+/// Smallest journal segment, in bytes.
+pub const JOURNAL_SEGMENT_BYTES_MIN: u64 = 256 * 1024;
+/// Largest journal segment, in bytes.
+pub const JOURNAL_SEGMENT_BYTES_MAX: u64 = 1024 * 1024 * 1024;
+/// Journal segment unless configured otherwise, in bytes.
+pub const JOURNAL_SEGMENT_BYTES_DEFAULT: u64 = 64 * 1024 * 1024;
+/// Bytes one group commit writes at most: any batch fits an empty segment of any permitted size.
+pub const COMMIT_BATCH_BYTES_MAX: usize = JOURNAL_SEGMENT_BYTES_MIN as usize - JOURNAL_HEADER_BYTES;
+/// Payload bytes that may wait for the journal at once, over all lanes.
+pub const COMMIT_QUEUE_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Lanes of a journal: one per thread that submits.
+pub const JOURNAL_LANES_MAX: usize = 256;
+/// Journal on disk, all segments together, unless configured otherwise, in bytes.
+pub const JOURNAL_BACKLOG_BYTES_DEFAULT: u64 = 8 * 1024 * 1024 * 1024;
+/// Longest time a record that nobody waits for stays unwritten unless configured otherwise, in milliseconds.
+pub const JOURNAL_FLUSH_AFTER_MS: u64 = 5;
+/// Time between two attempts of an unavailable journal to write again unless configured otherwise, in
+/// milliseconds.
+pub const JOURNAL_PROBE_AFTER_MS: u64 = 1_000;
+const _: () =
+    assert!(COMMIT_BATCH_RECORDS_MAX <= u16::MAX as usize + 1, "a record's place in its batch is a u16");
+const _: () = assert!(JOURNAL_RECORD_BYTES_MAX <= COMMIT_BATCH_BYTES_MAX);
+const _: () = assert!(COMMIT_BATCH_BYTES_MAX <= COMMIT_QUEUE_BYTES_MAX);
+const _: () = assert!(JOURNAL_SEGMENT_BYTES_MIN <= JOURNAL_SEGMENT_BYTES_DEFAULT);
+const _: () = assert!(JOURNAL_SEGMENT_BYTES_DEFAULT <= JOURNAL_SEGMENT_BYTES_MAX);
+/// Journal records that the applier writes to storage in one transaction.
+pub const APPLIER_BATCH_RECORDS_MAX: usize = 20_000;
