@@ -4,7 +4,6 @@
 #![expect(clippy::unwrap_used, reason = "in a test, a failure is a panic")]
 
 mod conformance;
-#[path = "support/postgres.rs"]
 mod support;
 
 use std::sync::Arc;
@@ -14,7 +13,7 @@ use lastmile::ids::{TenantId, Uid};
 use lastmile::model::Kind;
 use lastmile::storage::{self, Lookup, Storage, StorageError, migrate};
 use sqlx::{Connection, PgConnection, Row, SqliteConnection};
-use support::TestPostgres;
+use support::postgres::TestPostgres;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
