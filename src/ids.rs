@@ -221,10 +221,7 @@ impl Entropy for SeededEntropy {
     fn fill(&self, buffer: &mut [u8]) {
         for chunk in buffer.chunks_mut(8) {
             let step = 0x9e37_79b9_7f4a_7c15_u64;
-            let state = self
-                .0
-                .fetch_add(step, std::sync::atomic::Ordering::Relaxed)
-                .wrapping_add(step);
+            let state = self.0.fetch_add(step, std::sync::atomic::Ordering::Relaxed).wrapping_add(step);
             let mut mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
             mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
             mixed ^= mixed >> 31;
@@ -238,14 +235,8 @@ impl Entropy for SeededEntropy {
 pub struct SystemEntropy;
 
 impl Entropy for SystemEntropy {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the one place that asks the system for randomness"
-    )]
-    #[expect(
-        clippy::expect_used,
-        reason = "without a random source no id or key can be made; stop at once"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "the one place that asks the system for randomness")]
+    #[expect(clippy::expect_used, reason = "without a random source no id or key can be made; stop at once")]
     fn fill(&self, buffer: &mut [u8]) {
         getrandom::fill(buffer).expect("the operating system has no random source");
     }

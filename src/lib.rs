@@ -1,8 +1,15 @@
 //! Lastmile: the daemon between an ISP's CRM and its access network.
 
+pub mod decision;
+pub mod dhcp;
 pub mod ids;
+pub mod journal;
+pub mod ledger;
 pub mod limits;
 pub mod model;
+pub mod net;
+pub mod radius;
 pub mod secret;
+pub mod snapshot;
 pub mod storage;
 pub mod time;

@@ -4,14 +4,36 @@
 pub const RADIUS_PACKET_BYTES_MAX: usize = 4096;
 /// Smallest RADIUS packet: the header alone (RFC 2865 §3), in bytes.
 pub const RADIUS_PACKET_BYTES_MIN: usize = 20;
+/// Largest value of one RADIUS attribute (RFC 2865 §5), in bytes.
+pub const RADIUS_VALUE_BYTES_MAX: usize = 253;
+/// Longest User-Password (RFC 2865 §5.2), in bytes.
+pub const RADIUS_PASSWORD_BYTES_MAX: usize = 128;
+/// Longest cleartext of a salt-encrypted attribute (RFC 2868 §3.5), in bytes: 15 blocks less the length octet.
+pub const RADIUS_SALTED_BYTES_MAX: usize = 239;
 /// Largest DHCPv4 message we accept or send, in bytes.
 pub const DHCP4_MESSAGE_BYTES_MAX: usize = 1500;
 /// Smallest DHCPv4 message: fixed header and magic cookie (RFC 2131 §2), in bytes.
 pub const DHCP4_MESSAGE_BYTES_MIN: usize = 240;
+/// Options, pads not counted, in one DHCPv4 message; a client sends about ten, a server about twenty.
+pub const DHCP4_OPTIONS_MAX: usize = 64;
+/// Shortest DHCPv4 message we send: a BOOTP relay may discard less (RFC 1542 §2.1), in bytes.
+pub const DHCP4_PADDED_BYTES_MIN: usize = 300;
+/// IP datagram every DHCPv4 client takes (RFC 2131 §2), and the least value of option 57 (RFC 2132 §9.10), in bytes.
+pub const DHCP4_CLIENT_DATAGRAM_BYTES_MIN: u16 = 576;
+/// Largest IP datagram we send to a DHCPv4 client, whatever its option 57 allows: one Ethernet frame, in bytes.
+pub const DHCP4_CLIENT_DATAGRAM_BYTES_MAX: u16 = 1500;
+/// IPv4 header without options and UDP header, in bytes.
+pub const IPV4_UDP_HEADER_BYTES: u16 = 28;
 /// Datagrams taken from or given to the kernel in one call.
 pub const DATAGRAMS_PER_CALL_MAX: usize = 64;
 /// Bytes kept for one received datagram; a longer one is truncated by the kernel and discarded by the decoder.
 pub const DATAGRAM_BYTES_MAX: usize = 4096;
+/// Longest single wait for room in a full send buffer, in milliseconds.
+pub const SEND_WAIT_MS_MAX: i32 = 5;
+/// Such waits in one flush; messages that then find no room are counted as failed.
+pub const SEND_WAITS_PER_FLUSH_MAX: u32 = 4;
+/// Sockets one worker waits for.
+pub const SOCKETS_PER_WAITER_MAX: usize = 64;
 
 /// Requests that may wait for the journal at once, over all workers.
 pub const COMMITS_IN_FLIGHT_MAX: usize = 16_384;
@@ -71,7 +93,13 @@ pub const DATABASE_CONNECTIONS_MAX: u32 = 12;
 pub const DATABASE_READERS_MAX: u32 = 4;
 
 const _: () = assert!(DATAGRAM_BYTES_MAX >= RADIUS_PACKET_BYTES_MAX);
+const _: () = assert!(RADIUS_PASSWORD_BYTES_MAX <= RADIUS_VALUE_BYTES_MAX);
+const _: () = assert!(RADIUS_SALTED_BYTES_MAX + 1 + 3 <= RADIUS_VALUE_BYTES_MAX);
 const _: () = assert!(DATAGRAM_BYTES_MAX >= DHCP4_MESSAGE_BYTES_MAX);
+const _: () = assert!(DHCP4_CLIENT_DATAGRAM_BYTES_MAX as usize <= DHCP4_MESSAGE_BYTES_MAX);
+const _: () = assert!(DHCP4_CLIENT_DATAGRAM_BYTES_MIN <= DHCP4_CLIENT_DATAGRAM_BYTES_MAX);
+const _: () =
+    assert!(DHCP4_PADDED_BYTES_MIN <= (DHCP4_CLIENT_DATAGRAM_BYTES_MIN - IPV4_UDP_HEADER_BYTES) as usize);
 const _: () = assert!(COMMIT_BATCH_RECORDS_MAX <= COMMITS_IN_FLIGHT_MAX);
 const _: () = assert!(API_PAGE_DEFAULT <= API_PAGE_MAX);
 const _: () = assert!(API_PAGE_MAX <= STORAGE_PAGE_ROWS_MAX);

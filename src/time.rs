@@ -140,18 +140,12 @@ pub struct SteadyClock {
 
 impl SteadyClock {
     /// Reads the wall clock once and anchors the steady timeline to it.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the one place that reads the system clocks"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the system clocks")]
     pub fn start() -> Self {
         let wall = std::time::SystemTime::now()
             .duration_since(std::time::UNIX_EPOCH)
             .map_or(0, |since| since.as_millis() as u64);
-        Self {
-            origin: std::time::Instant::now(),
-            base: AtomicU64::new(wall),
-        }
+        Self { origin: std::time::Instant::now(), base: AtomicU64::new(wall) }
     }
 
     /// Raises the timeline so that it reads at least `floor` from now on; it is never lowered. Returns by how
@@ -184,9 +178,7 @@ pub struct ManualClock {
 impl ManualClock {
     /// A clock that reads `at` until moved.
     pub fn at(at: Stamp) -> Self {
-        Self {
-            millis: AtomicU64::new(at.0),
-        }
+        Self { millis: AtomicU64::new(at.0) }
     }
 
     /// Moves the clock `by` forward.
@@ -198,10 +190,7 @@ impl ManualClock {
 impl Clock for ManualClock {
     fn now(&self) -> Moment {
         let millis = self.millis.load(Ordering::Acquire);
-        Moment {
-            stamp: Stamp(millis),
-            tick: Tick(millis.saturating_mul(1_000_000)),
-        }
+        Moment { stamp: Stamp(millis), tick: Tick(millis.saturating_mul(1_000_000)) }
     }
 }
 

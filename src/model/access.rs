@@ -29,9 +29,7 @@ impl Serialize for LineId {
 impl<'de> Deserialize<'de> for LineId {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        octets_from_text(&text)
-            .map(Self)
-            .ok_or_else(|| serde::de::Error::custom("not octets"))
+        octets_from_text(&text).map(Self).ok_or_else(|| serde::de::Error::custom("not octets"))
     }
 }
 
@@ -109,9 +107,7 @@ impl AccessSpec {
         let network = reader.optional("network", parsed::<Ref>);
         let group = reader.optional("group", super::decode::name);
         let bind_mac = reader.optional("bind_mac", parsed::<Mac>);
-        let bind_vlan = reader
-            .optional("bind_vlan", number(1..=4094))
-            .map(|vlan| vlan as u16);
+        let bind_vlan = reader.optional("bind_vlan", number(1..=4094)).map(|vlan| vlan as u16);
         let enabled = reader.optional("enabled", boolean).unwrap_or(true);
         reader.finish(|| {
             Some(Self {
@@ -130,39 +126,23 @@ impl AccessSpec {
         match kind {
             "pppoe" => {
                 let login = reader.required("login", text);
-                let password = reader
-                    .optional("password", SecretField::decode)
-                    .unwrap_or_default();
-                if login
-                    .as_ref()
-                    .is_some_and(|login| login.is_empty() || login.len() > 253)
-                {
+                let password = reader.optional("password", SecretField::decode).unwrap_or_default();
+                if login.as_ref().is_some_and(|login| login.is_empty() || login.len() > 253) {
                     reader.problem("login", "a login has 1 to 253 bytes (RFC 2865 §5.1)");
                 }
-                Some(Identity::Pppoe {
-                    login: login?,
-                    password,
-                })
+                Some(Identity::Pppoe { login: login?, password })
             }
-            "ipoe_mac" => Some(Identity::IpoeMac {
-                mac: reader.required("mac", parsed::<Mac>)?,
-            }),
+            "ipoe_mac" => Some(Identity::IpoeMac { mac: reader.required("mac", parsed::<Mac>)? }),
             "ipoe_opt82" => {
                 let circuit_id = reader.optional("circuit_id", octets).map(LineId);
                 let remote_id = reader.optional("remote_id", octets).map(LineId);
                 if circuit_id.is_none() && remote_id.is_none() {
                     reader.problem("circuit_id", "a line needs a circuit_id, a remote_id or both");
                 }
-                Some(Identity::IpoeOpt82 {
-                    circuit_id,
-                    remote_id,
-                })
+                Some(Identity::IpoeOpt82 { circuit_id, remote_id })
             }
             other => {
-                reader.problem(
-                    "type",
-                    format!("`{other}` is not one of: pppoe, ipoe_mac, ipoe_opt82"),
-                );
+                reader.problem("type", format!("`{other}` is not one of: pppoe, ipoe_mac, ipoe_opt82"));
                 None
             }
         }
@@ -170,21 +150,13 @@ impl AccessSpec {
 
     pub(super) fn refs(&self) -> Vec<(&'static str, Kind, &Ref)> {
         let mut refs = vec![("service", Kind::Service, &self.service)];
-        refs.extend(
-            self.network
-                .as_ref()
-                .map(|network| ("network", Kind::Network, network)),
-        );
+        refs.extend(self.network.as_ref().map(|network| ("network", Kind::Network, network)));
         refs
     }
 
     pub(super) fn refs_mut(&mut self) -> Vec<(&'static str, Kind, &mut Ref)> {
         let mut refs = vec![("service", Kind::Service, &mut self.service)];
-        refs.extend(
-            self.network
-                .as_mut()
-                .map(|network| ("network", Kind::Network, network)),
-        );
+        refs.extend(self.network.as_mut().map(|network| ("network", Kind::Network, network)));
         refs
     }
 
@@ -195,10 +167,7 @@ impl AccessSpec {
         let key = match &self.identity {
             Identity::Pppoe { login, .. } => format!("pppoe:{group}:{login}"),
             Identity::IpoeMac { mac } => format!("mac:{group}:{network}:{mac}"),
-            Identity::IpoeOpt82 {
-                circuit_id,
-                remote_id,
-            } => {
+            Identity::IpoeOpt82 { circuit_id, remote_id } => {
                 let part =
                     |id: &Option<LineId>| id.as_ref().map(|id| octets_to_text(&id.0).replace(':', "%3a"));
                 let (circuit, remote) = (part(circuit_id), part(remote_id));

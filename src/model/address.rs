@@ -33,9 +33,7 @@ impl Mac {
 
     /// The address as the low 48 bits of a number.
     pub fn to_u64(self) -> u64 {
-        self.0
-            .iter()
-            .fold(0, |number, byte| (number << 8) | u64::from(*byte))
+        self.0.iter().fold(0, |number, byte| (number << 8) | u64::from(*byte))
     }
 }
 
@@ -75,9 +73,7 @@ impl Serialize for Mac {
 impl<'de> Deserialize<'de> for Mac {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         if deserializer.is_human_readable() {
-            String::deserialize(deserializer)?
-                .parse()
-                .map_err(serde::de::Error::custom)
+            String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
         } else {
             <[u8; 6]>::deserialize(deserializer).map(Self)
         }
@@ -103,29 +99,20 @@ impl Prefix {
             IpAddr::V6(v6) if len <= 128 => (u128::from(v6), len),
             _ => return None,
         };
-        Some(Self {
-            first: bits & mask(len),
-            len,
-        })
+        Some(Self { first: bits & mask(len), len })
     }
 
     /// A single address.
     pub fn host(address: IpAddr) -> Self {
         match address {
             IpAddr::V4(v4) => Self::v4(v4),
-            IpAddr::V6(v6) => Self {
-                first: u128::from(v6),
-                len: 128,
-            },
+            IpAddr::V6(v6) => Self { first: u128::from(v6), len: 128 },
         }
     }
 
     /// A single IPv4 address.
     pub fn v4(address: Ipv4Addr) -> Self {
-        Self {
-            first: MAPPED | u128::from(u32::from(address)),
-            len: 128,
-        }
+        Self { first: MAPPED | u128::from(u32::from(address)), len: 128 }
     }
 
     /// From the raw form written by [`Prefix::raw`].
@@ -189,29 +176,19 @@ impl Prefix {
 }
 
 const fn mask(len: u8) -> u128 {
-    if len == 0 {
-        0
-    } else {
-        u128::MAX << (128 - len as u32)
-    }
+    if len == 0 { 0 } else { u128::MAX << (128 - len as u32) }
 }
 
 impl From<Ipv4Network> for Prefix {
     fn from(network: Ipv4Network) -> Self {
         let len = network.prefix() + 96;
-        Self {
-            first: (MAPPED | u128::from(u32::from(network.ip()))) & mask(len),
-            len,
-        }
+        Self { first: (MAPPED | u128::from(u32::from(network.ip()))) & mask(len), len }
     }
 }
 
 impl From<Ipv6Network> for Prefix {
     fn from(network: Ipv6Network) -> Self {
-        Self {
-            first: u128::from(network.ip()) & mask(network.prefix()),
-            len: network.prefix(),
-        }
+        Self { first: u128::from(network.ip()) & mask(network.prefix()), len: network.prefix() }
     }
 }
 
@@ -273,9 +250,7 @@ impl<'de> Deserialize<'de> for Prefix {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         use serde::de::Error;
         if deserializer.is_human_readable() {
-            String::deserialize(deserializer)?
-                .parse()
-                .map_err(D::Error::custom)
+            String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
         } else {
             let (first, len) = <([u8; 16], u8)>::deserialize(deserializer)?;
             Self::from_raw(u128::from_be_bytes(first), len).ok_or_else(|| D::Error::custom("not a prefix"))
@@ -290,12 +265,7 @@ mod tests {
     #[test]
     fn macs_are_read_in_every_notation_that_nases_use() {
         let expected = Some(Mac([0x02, 0, 0x5e, 0, 0x53, 0xab]));
-        for text in [
-            "02:00:5e:00:53:ab",
-            "02-00-5E-00-53-AB",
-            "0200.5e00.53ab",
-            "02005e0053AB",
-        ] {
+        for text in ["02:00:5e:00:53:ab", "02-00-5E-00-53-AB", "0200.5e00.53ab", "02005e0053AB"] {
             assert_eq!(Mac::parse(text.as_bytes()), expected, "{text}");
         }
         for text in [
@@ -319,12 +289,7 @@ mod tests {
         assert!(!prefix("10.0.0.0/9").overlaps(prefix("10.128.0.0/9")));
         assert!(prefix("2001:db8::/32").contains(prefix("2001:db8:1::/48")));
         assert_eq!(prefix("10.0.0.0/24").last() - prefix("10.0.0.0/24").first(), 255);
-        assert!(
-            "10.0.0.1/24"
-                .parse::<Prefix>()
-                .unwrap_err()
-                .contains("10.0.0.0/24")
-        );
+        assert!("10.0.0.1/24".parse::<Prefix>().unwrap_err().contains("10.0.0.0/24"));
         assert_eq!(prefix("0.0.0.0/0").len(), 0);
         assert_eq!(prefix("192.0.2.9").to_string(), "192.0.2.9");
         assert_eq!(prefix("2001:db8::/56").to_string(), "2001:db8::/56");

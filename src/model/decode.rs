@@ -31,11 +31,7 @@ pub struct Problems(pub Vec<Problem>);
 impl Problems {
     /// Adds one problem.
     pub fn add(&mut self, pointer: impl Into<String>, code: &'static str, detail: impl Into<String>) {
-        self.0.push(Problem {
-            pointer: pointer.into(),
-            code,
-            detail: detail.into(),
-        });
+        self.0.push(Problem { pointer: pointer.into(), code, detail: detail.into() });
     }
 
     /// Whether nothing is wrong.
@@ -58,19 +54,9 @@ impl<'a, 'p> Reader<'a, 'p> {
     /// Starts reading `value`, which must be an object.
     pub fn new(value: &'a Value, pointer: &str, problems: &'p mut Problems) -> Option<Self> {
         if let Value::Object(members) = value {
-            Some(Self {
-                members,
-                pointer: pointer.to_owned(),
-                known: Vec::new(),
-                problems,
-                failed: false,
-            })
+            Some(Self { members, pointer: pointer.to_owned(), known: Vec::new(), problems, failed: false })
         } else {
-            problems.add(
-                pointer,
-                "validation-failed",
-                format!("expected an object, got {}", kind_of(value)),
-            );
+            problems.add(pointer, "validation-failed", format!("expected an object, got {}", kind_of(value)));
             None
         }
     }
@@ -157,11 +143,8 @@ impl<'a, 'p> Reader<'a, 'p> {
 
     /// Reports unknown members; `None` when anything at all was wrong.
     pub fn finish<T>(mut self, build: impl FnOnce() -> Option<T>) -> Option<T> {
-        let unknown: Vec<&String> = self
-            .members
-            .keys()
-            .filter(|name| !self.known.contains(&name.as_str()))
-            .collect();
+        let unknown: Vec<&String> =
+            self.members.keys().filter(|name| !self.known.contains(&name.as_str())).collect();
         for name in unknown {
             self.failed = true;
             let hint = nearest(name, &self.known).map_or_else(
@@ -169,11 +152,7 @@ impl<'a, 'p> Reader<'a, 'p> {
                 |near| format!("did you mean `{near}`?"),
             );
             let pointer = format!("{}/{}", self.pointer, escape(name));
-            self.problems.add(
-                pointer,
-                "unknown-field",
-                format!("unknown member `{name}`; {hint}"),
-            );
+            self.problems.add(pointer, "unknown-field", format!("unknown member `{name}`; {hint}"));
         }
         if self.failed { None } else { build() }
     }
@@ -217,9 +196,7 @@ fn edit_distance(a: &str, b: &str) -> usize {
         for (j, right) in b.iter().enumerate() {
             let above = row.get(j + 1).copied().unwrap_or(usize::MAX);
             let before = row.get(j).copied().unwrap_or(usize::MAX);
-            let cost = (diagonal + usize::from(left != *right))
-                .min(above + 1)
-                .min(before + 1);
+            let cost = (diagonal + usize::from(left != *right)).min(above + 1).min(before + 1);
             if let Some(cell) = row.get_mut(j + 1) {
                 *cell = cost;
             }
@@ -231,9 +208,7 @@ fn edit_distance(a: &str, b: &str) -> usize {
 
 /// A string of at most 1,024 bytes without control characters.
 pub fn text(value: &Value) -> Result<String, String> {
-    let text = value
-        .as_str()
-        .ok_or_else(|| format!("expected a string, got {}", kind_of(value)))?;
+    let text = value.as_str().ok_or_else(|| format!("expected a string, got {}", kind_of(value)))?;
     if text.len() > 1024 {
         return Err("longer than 1,024 bytes".to_owned());
     }
@@ -247,23 +222,17 @@ pub fn text(value: &Value) -> Result<String, String> {
 pub fn name(value: &Value) -> Result<String, String> {
     let text = text(value)?;
     let valid = (1..=64).contains(&text.len())
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'));
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'));
     if valid {
         Ok(text)
     } else {
-        Err(format!(
-            "`{text}` is not a name: 1 to 64 letters, digits, `.`, `_` or `-`"
-        ))
+        Err(format!("`{text}` is not a name: 1 to 64 letters, digits, `.`, `_` or `-`"))
     }
 }
 
 /// A boolean.
 pub fn boolean(value: &Value) -> Result<bool, String> {
-    value
-        .as_bool()
-        .ok_or_else(|| format!("expected true or false, got {}", kind_of(value)))
+    value.as_bool().ok_or_else(|| format!("expected true or false, got {}", kind_of(value)))
 }
 
 /// An unsigned number within `range`.
@@ -272,13 +241,7 @@ pub fn number(range: std::ops::RangeInclusive<u64>) -> impl Fn(&Value) -> Result
         value
             .as_u64()
             .filter(|number| range.contains(number))
-            .ok_or_else(|| {
-                format!(
-                    "expected a whole number from {} to {}",
-                    range.start(),
-                    range.end()
-                )
-            })
+            .ok_or_else(|| format!("expected a whole number from {} to {}", range.start(), range.end()))
     }
 }
 
@@ -294,15 +257,13 @@ where
 /// An IPv4 address.
 pub fn ipv4(value: &Value) -> Result<Ipv4Addr, String> {
     let text = text(value)?;
-    text.parse()
-        .map_err(|_| format!("`{text}` is not an IPv4 address"))
+    text.parse().map_err(|_| format!("`{text}` is not an IPv4 address"))
 }
 
 /// An IPv6 address.
 pub fn ipv6(value: &Value) -> Result<Ipv6Addr, String> {
     let text = text(value)?;
-    text.parse()
-        .map_err(|_| format!("`{text}` is not an IPv6 address"))
+    text.parse().map_err(|_| format!("`{text}` is not an IPv6 address"))
 }
 
 /// An address of either family.
@@ -315,25 +276,18 @@ pub fn ip(value: &Value) -> Result<IpAddr, String> {
 pub fn word<T: Copy>(words: &'static [(&'static str, T)]) -> impl Fn(&Value) -> Result<T, String> {
     move |value| {
         let text = text(value)?;
-        words
-            .iter()
-            .find(|(word, _)| *word == text)
-            .map(|(_, meaning)| *meaning)
-            .ok_or_else(|| {
-                let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-                let hint = nearest(&text, &known)
-                    .map(|near| format!("; did you mean `{near}`?"))
-                    .unwrap_or_default();
-                format!("`{text}` is not one of: {}{hint}", known.join(", "))
-            })
+        words.iter().find(|(word, _)| *word == text).map(|(_, meaning)| *meaning).ok_or_else(|| {
+            let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+            let hint =
+                nearest(&text, &known).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+            format!("`{text}` is not one of: {}{hint}", known.join(", "))
+        })
     }
 }
 
 /// Bytes as text: UTF-8 as it stands, anything else as `0x` followed by hexadecimal digits.
 pub fn octets(value: &Value) -> Result<Vec<u8>, String> {
-    let text = value
-        .as_str()
-        .ok_or_else(|| format!("expected a string, got {}", kind_of(value)))?;
+    let text = value.as_str().ok_or_else(|| format!("expected a string, got {}", kind_of(value)))?;
     if text.len() > 1024 {
         return Err("longer than 1,024 bytes".to_owned());
     }
@@ -349,10 +303,7 @@ pub fn octets_from_text(text: &str) -> Option<Vec<u8>> {
     if digits.len() % 2 != 0 || !digits.is_ascii() {
         return None;
     }
-    (0..digits.len())
-        .step_by(2)
-        .map(|at| u8::from_str_radix(digits.get(at..at + 2)?, 16).ok())
-        .collect()
+    (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(digits.get(at..at + 2)?, 16).ok()).collect()
 }
 
 /// Bytes as one readable, unambiguous text: printable ASCII as it stands, anything else as `0x…`.
@@ -426,11 +377,7 @@ impl<'de> serde::Deserialize<'de> for SecretField {
             set: bool,
         }
         let marker = Option::<Marker>::deserialize(deserializer)?;
-        Ok(if marker.is_some_and(|marker| marker.set) {
-            Self::Keep
-        } else {
-            Self::Absent
-        })
+        Ok(if marker.is_some_and(|marker| marker.set) { Self::Keep } else { Self::Absent })
     }
 }
 
@@ -447,15 +394,8 @@ mod tests {
         let _ = reader.optional("count", number(0..=10));
         let _ = reader.list("items", ipv4);
         assert_eq!(reader.finish(|| Some(())), None);
-        let pointers: Vec<&str> = problems
-            .0
-            .iter()
-            .map(|problem| problem.pointer.as_str())
-            .collect();
-        assert_eq!(
-            pointers,
-            ["/spec/name", "/spec/count", "/spec/items/1", "/spec/nmae"]
-        );
+        let pointers: Vec<&str> = problems.0.iter().map(|problem| problem.pointer.as_str()).collect();
+        assert_eq!(pointers, ["/spec/name", "/spec/count", "/spec/items/1", "/spec/nmae"]);
         assert!(problems.0[3].detail.contains("did you mean `name`?"));
     }
 

@@ -126,20 +126,12 @@ const fn interim_min() -> u32 {
     60
 }
 
-const REQUIREMENTS: &[(&str, Requirement)] = &[
-    ("yes", Requirement::Yes),
-    ("auto", Requirement::Auto),
-    ("no", Requirement::No),
-];
-const SIGNING: &[(&str, SignReplies)] = &[
-    ("always", SignReplies::Always),
-    ("when_signed", SignReplies::WhenSigned),
-];
-const ACCOUNTING: &[(&str, Accounting)] = &[
-    ("proven", Accounting::Proven),
-    ("absent", Accounting::Absent),
-    ("unknown", Accounting::Unknown),
-];
+const REQUIREMENTS: &[(&str, Requirement)] =
+    &[("yes", Requirement::Yes), ("auto", Requirement::Auto), ("no", Requirement::No)];
+const SIGNING: &[(&str, SignReplies)] =
+    &[("always", SignReplies::Always), ("when_signed", SignReplies::WhenSigned)];
+const ACCOUNTING: &[(&str, Accounting)] =
+    &[("proven", Accounting::Proven), ("absent", Accounting::Absent), ("unknown", Accounting::Unknown)];
 const CASES: &[(&str, Case)] = &[("keep", Case::Keep), ("lower", Case::Lower)];
 const VENDORS: &[(&str, &str)] = &[
     ("generic", "generic"),
@@ -159,13 +151,8 @@ impl NasSpec {
             addresses: reader.list("addresses", parsed::<Prefix>),
             identifier: reader.optional("identifier", text),
             secret: reader.required("secret", SecretField::decode).unwrap_or_default(),
-            previous_secret: reader
-                .optional("previous_secret", SecretField::decode)
-                .unwrap_or_default(),
-            vendor: reader
-                .optional("vendor", word(VENDORS))
-                .unwrap_or("generic")
-                .to_owned(),
+            previous_secret: reader.optional("previous_secret", SecretField::decode).unwrap_or_default(),
+            vendor: reader.optional("vendor", word(VENDORS)).unwrap_or("generic").to_owned(),
             group: reader.optional("group", name),
             require_message_authenticator: reader
                 .optional("require_message_authenticator", word(REQUIREMENTS))
@@ -176,12 +163,8 @@ impl NasSpec {
             reply_message_authenticator: reader
                 .optional("reply_message_authenticator", word(SIGNING))
                 .unwrap_or_default(),
-            accounting: reader
-                .optional("accounting", word(ACCOUNTING))
-                .unwrap_or_default(),
-            ipoe_password: reader
-                .optional("ipoe_password", SecretField::decode)
-                .unwrap_or_default(),
+            accounting: reader.optional("accounting", word(ACCOUNTING)).unwrap_or_default(),
+            ipoe_password: reader.optional("ipoe_password", SecretField::decode).unwrap_or_default(),
             login_case: reader.optional("login_case", word(CASES)).unwrap_or_default(),
             strip_realm: reader.optional("strip_realm", boolean).unwrap_or(false),
             reject_delay_max: reader
@@ -198,10 +181,7 @@ impl NasSpec {
         if let Some(secret) = spec.secret.secret()
             && secret.len() < 8
         {
-            reader.problem(
-                "secret",
-                "shorter than 8 bytes: guessed in minutes from one captured packet",
-            );
+            reader.problem("secret", "shorter than 8 bytes: guessed in minutes from one captured packet");
         }
         reader.finish(|| Some(spec))
     }
@@ -209,9 +189,6 @@ impl NasSpec {
     /// One client per (address, NAS-Identifier).
     pub(super) fn unique_keys(&self) -> Vec<String> {
         let identifier = self.identifier.as_deref().unwrap_or("");
-        self.addresses
-            .iter()
-            .map(|address| format!("nas:{address}:{identifier}"))
-            .collect()
+        self.addresses.iter().map(|address| format!("nas:{address}:{identifier}")).collect()
     }
 }

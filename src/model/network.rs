@@ -147,11 +147,8 @@ const fn unknown_lease_time() -> u32 {
 }
 
 const ROLES: &[(&str, Role)] = &[("public", Role::Public), ("nat", Role::Nat), ("mgmt", Role::Mgmt)];
-const ASSIGNMENTS: &[(&str, Assignment)] = &[
-    ("dhcp", Assignment::Dhcp),
-    ("pppoe", Assignment::Pppoe),
-    ("static", Assignment::Static),
-];
+const ASSIGNMENTS: &[(&str, Assignment)] =
+    &[("dhcp", Assignment::Dhcp), ("pppoe", Assignment::Pppoe), ("static", Assignment::Static)];
 
 impl NetworkSpec {
     /// Decodes the spec; see [`super::Spec::decode`].
@@ -162,9 +159,7 @@ impl NetworkSpec {
         let spec = Self {
             prefixes: reader.list("prefixes", parsed::<Prefix>),
             role: reader.optional("role", word(ROLES)).unwrap_or_default(),
-            assignment: reader
-                .optional("assignment", word(ASSIGNMENTS))
-                .unwrap_or_default(),
+            assignment: reader.optional("assignment", word(ASSIGNMENTS)).unwrap_or_default(),
             vlan: reader.optional("vlan", vlan()).map(|vlan| vlan as u16),
             svlan: reader.optional("svlan", vlan()).map(|vlan| vlan as u16),
             vrf: reader.optional("vrf", name),
@@ -175,16 +170,10 @@ impl NetworkSpec {
             routes: reader.list("routes", route),
             mtu: reader.optional("mtu", number(576..=9216)).map(|mtu| mtu as u16),
             options: reader.list("options", raw_option),
-            lease_time: reader
-                .optional("lease_time", lease())
-                .map_or_else(lease_time, |secs| secs as u32),
-            renew_time: reader
-                .optional("renew_time", number(30..=2_592_000))
-                .map(|secs| secs as u32),
+            lease_time: reader.optional("lease_time", lease()).map_or_else(lease_time, |secs| secs as u32),
+            renew_time: reader.optional("renew_time", number(30..=2_592_000)).map(|secs| secs as u32),
             authoritative: reader.optional("authoritative", boolean).unwrap_or(false),
-            unknown_clients: reader
-                .optional("unknown_clients", unknown_clients)
-                .unwrap_or_default(),
+            unknown_clients: reader.optional("unknown_clients", unknown_clients).unwrap_or_default(),
             unknown_lease_time: reader
                 .optional("unknown_lease_time", number(60..=86_400))
                 .map_or_else(unknown_lease_time, |secs| secs as u32),
@@ -204,11 +193,7 @@ impl NetworkSpec {
             reader.problem("renew_time", "must be shorter than lease_time");
         }
         for gateway in &self.gateways {
-            if !self
-                .prefixes
-                .iter()
-                .any(|prefix| prefix.contains(Prefix::v4(*gateway)))
-            {
+            if !self.prefixes.iter().any(|prefix| prefix.contains(Prefix::v4(*gateway))) {
                 reader.problem("gateways", format!("{gateway} lies in none of the prefixes"));
             }
         }
@@ -216,9 +201,7 @@ impl NetworkSpec {
 }
 
 fn route(value: &Value) -> Result<Route, String> {
-    let members = value
-        .as_object()
-        .ok_or("expected {\"to\": \"192.0.2.0/24\", \"via\": \"192.0.2.1\"}")?;
+    let members = value.as_object().ok_or("expected {\"to\": \"192.0.2.0/24\", \"via\": \"192.0.2.1\"}")?;
     let to = members.get("to").ok_or("`to` is required").and_then(|to| {
         super::service::subnet::<Ipv4Network>(to).map_err(|_| "`to` is an IPv4 prefix such as 192.0.2.0/24")
     })?;
@@ -230,9 +213,7 @@ fn route(value: &Value) -> Result<Route, String> {
 }
 
 fn raw_option(value: &Value) -> Result<RawOption, String> {
-    let members = value
-        .as_object()
-        .ok_or("expected {\"code\": 66, \"value\": \"…\"}")?;
+    let members = value.as_object().ok_or("expected {\"code\": 66, \"value\": \"…\"}")?;
     let code = members.get("code").ok_or("`code` is required")?;
     let code = number(1..=254)(code)? as u8;
     if matches!(code, 50 | 51 | 52 | 53 | 54 | 55 | 57 | 58 | 59 | 61 | 82) {
@@ -242,10 +223,7 @@ fn raw_option(value: &Value) -> Result<RawOption, String> {
     if bytes.is_empty() || bytes.len() > 255 {
         return Err("an option value has 1 to 255 bytes".to_owned());
     }
-    Ok(RawOption {
-        code,
-        value: octets_to_text(&bytes),
-    })
+    Ok(RawOption { code, value: octets_to_text(&bytes) })
 }
 
 fn unknown_clients(value: &Value) -> Result<UnknownClients, String> {

@@ -247,10 +247,9 @@ impl Spec {
     /// The secret members of this spec by name; they are stored sealed, apart from the rest.
     pub fn secrets(&self) -> Vec<(&'static str, &SecretField)> {
         match self {
-            Self::Access(AccessSpec {
-                identity: Identity::Pppoe { password, .. },
-                ..
-            }) => vec![("password", password)],
+            Self::Access(AccessSpec { identity: Identity::Pppoe { password, .. }, .. }) => {
+                vec![("password", password)]
+            }
             Self::Nas(spec) => vec![
                 ("secret", &spec.secret),
                 ("previous_secret", &spec.previous_secret),
@@ -263,10 +262,9 @@ impl Spec {
     /// The same members, for filling in what was sealed.
     pub fn secrets_mut(&mut self) -> Vec<(&'static str, &mut SecretField)> {
         match self {
-            Self::Access(AccessSpec {
-                identity: Identity::Pppoe { password, .. },
-                ..
-            }) => vec![("password", password)],
+            Self::Access(AccessSpec { identity: Identity::Pppoe { password, .. }, .. }) => {
+                vec![("password", password)]
+            }
             Self::Nas(spec) => vec![
                 ("secret", &mut spec.secret),
                 ("previous_secret", &mut spec.previous_secret),
@@ -352,16 +350,8 @@ mod tests {
         ];
         for (kind, value, pointers) in cases {
             let mut problems = Problems::default();
-            assert_eq!(
-                Spec::decode(kind, &value, "/spec", &mut problems),
-                None,
-                "{kind:?}"
-            );
-            let found: Vec<&str> = problems
-                .0
-                .iter()
-                .map(|problem| problem.pointer.as_str())
-                .collect();
+            assert_eq!(Spec::decode(kind, &value, "/spec", &mut problems), None, "{kind:?}");
+            let found: Vec<&str> = problems.0.iter().map(|problem| problem.pointer.as_str()).collect();
             assert_eq!(found, pointers, "{kind:?}");
         }
     }

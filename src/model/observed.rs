@@ -35,9 +35,7 @@ impl BindingAction {
 
     /// Reverses [`BindingAction::name`].
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Open, Self::Change, Self::Close]
-            .into_iter()
-            .find(|action| action.name() == name)
+        [Self::Open, Self::Change, Self::Close].into_iter().find(|action| action.name() == name)
     }
 }
 

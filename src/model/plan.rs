@@ -62,15 +62,9 @@ impl PlanSpec {
             session_timeout: reader
                 .optional("session_timeout", seconds(60, 2_592_000))
                 .map(|secs| secs as u32),
-            idle_timeout: reader
-                .optional("idle_timeout", seconds(60, 2_592_000))
-                .map(|secs| secs as u32),
-            interim: reader
-                .optional("interim", seconds(60, 86_400))
-                .map(|secs| secs as u32),
-            max_sessions: reader
-                .optional("max_sessions", number(1..=16))
-                .map(|count| count as u8),
+            idle_timeout: reader.optional("idle_timeout", seconds(60, 2_592_000)).map(|secs| secs as u32),
+            interim: reader.optional("interim", seconds(60, 86_400)).map(|secs| secs as u32),
+            max_sessions: reader.optional("max_sessions", number(1..=16)).map(|count| count as u8),
             filter_id: reader.optional("filter_id", text),
             reply_message: reader.optional("reply_message", text),
         };

@@ -35,10 +35,7 @@ impl FromStr for Range {
         }
         let prefix: Prefix = text.parse()?;
         let host = |number| Prefix::from_raw(number, 128).ok_or_else(|| format!("`{text}` is not a prefix"));
-        Ok(Self {
-            first: host(prefix.first())?,
-            last: host(prefix.last())?,
-        })
+        Ok(Self { first: host(prefix.first())?, last: host(prefix.last())? })
     }
 }
 
@@ -62,9 +59,7 @@ impl Serialize for Range {
 
 impl<'de> Deserialize<'de> for Range {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(serde::de::Error::custom)
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
 
@@ -113,10 +108,8 @@ const fn quarantine() -> u32 {
     300
 }
 
-const ACTIONS: &[(&str, ExhaustedAction)] = &[
-    ("silence", ExhaustedAction::Silence),
-    ("reject", ExhaustedAction::Reject),
-];
+const ACTIONS: &[(&str, ExhaustedAction)] =
+    &[("silence", ExhaustedAction::Silence), ("reject", ExhaustedAction::Reject)];
 
 impl PoolSpec {
     /// Decodes the spec; see [`super::Spec::decode`].
@@ -127,16 +120,12 @@ impl PoolSpec {
         let group = reader.optional("group", name);
         let ranges = reader.list("ranges", parsed::<Range>);
         let v4 = ranges.first().is_none_or(|range| range.first.is_v4());
-        let prefix_len = reader
-            .optional("prefix_len", number(1..=128))
-            .map_or(if v4 { 32 } else { 64 }, |len| len as u8);
+        let prefix_len =
+            reader.optional("prefix_len", number(1..=128)).map_or(if v4 { 32 } else { 64 }, |len| len as u8);
         let order = reader.optional("order", number(0..=65_535)).unwrap_or(0) as u16;
-        let quarantine = reader
-            .optional("quarantine", number(0..=86_400))
-            .map_or_else(quarantine, |secs| secs as u32);
-        let exhausted_action = reader
-            .optional("exhausted_action", word(ACTIONS))
-            .unwrap_or_default();
+        let quarantine =
+            reader.optional("quarantine", number(0..=86_400)).map_or_else(quarantine, |secs| secs as u32);
+        let exhausted_action = reader.optional("exhausted_action", word(ACTIONS)).unwrap_or_default();
         let draining = reader.optional("draining", boolean).unwrap_or(false);
         if ranges.is_empty() {
             reader.problem("ranges", "at least one range is required");
@@ -193,9 +182,7 @@ fn check_range(range: &Range, v4: bool, prefix_len: u8) -> Result<(), String> {
     let size = 1_u128.checked_shl(size_bits).unwrap_or(u128::MAX);
     let span = range.last.first() - range.first.first();
     if !range.first.first().is_multiple_of(size) || span % size != size - 1 {
-        return Err(format!(
-            "{range} is not a whole number of aligned /{prefix_len} prefixes"
-        ));
+        return Err(format!("{range} is not a whole number of aligned /{prefix_len} prefixes"));
     }
     if span / size >= GRANTS_PER_RANGE_MAX {
         return Err(format!(

@@ -41,10 +41,7 @@ impl Ref {
 
     /// A bare external id in the writer's own source.
     pub fn external(id: impl Into<String>) -> Self {
-        Self::External {
-            source: None,
-            id: id.into(),
-        }
+        Self::External { source: None, id: id.into() }
     }
 }
 
@@ -61,10 +58,7 @@ impl FromStr for Ref {
                     "`{text}` names nothing: write ext:<external id> or ext:<source>~<external id>"
                 ));
             }
-            return Ok(Self::External {
-                source,
-                id: id.to_owned(),
-            });
+            return Ok(Self::External { source, id: id.to_owned() });
         }
         if let Some((kind, uid)) = Kind::parse_id(text) {
             return Ok(Self::Id(kind, uid));
@@ -80,10 +74,7 @@ impl fmt::Display for Ref {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Id(kind, uid) => write!(f, "{}_{}", kind.prefix(), uid.base32()),
-            Self::External {
-                source: Some(source),
-                id,
-            } => write!(f, "ext:{source}~{id}"),
+            Self::External { source: Some(source), id } => write!(f, "ext:{source}~{id}"),
             Self::External { source: None, id } => write!(f, "ext:{id}"),
         }
     }
@@ -103,9 +94,7 @@ impl Serialize for Ref {
 
 impl<'de> Deserialize<'de> for Ref {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(serde::de::Error::custom)
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
 
@@ -115,11 +104,7 @@ mod tests {
 
     #[test]
     fn references_read_back_from_every_form() {
-        for text in [
-            "pln_01jd3v8m4q7z00000000000000",
-            "ext:home-300",
-            "ext:netdefs~home-300",
-        ] {
+        for text in ["pln_01jd3v8m4q7z00000000000000", "ext:home-300", "ext:netdefs~home-300"] {
             assert_eq!(text.parse::<Ref>().unwrap().to_string(), text);
         }
         assert_eq!("home-300".parse::<Ref>().unwrap(), Ref::external("home-300"));

@@ -41,27 +41,14 @@ impl RelaySpec {
         let group = reader.optional("group", name);
         let network = reader.optional("network", parsed::<Ref>);
         let trust_option82 = reader.optional("trust_option82", boolean).unwrap_or(true);
-        reader.finish(|| {
-            Some(Self {
-                addresses,
-                group,
-                network,
-                trust_option82,
-            })
-        })
+        reader.finish(|| Some(Self { addresses, group, network, trust_option82 }))
     }
 
     pub(super) fn refs(&self) -> Vec<(&'static str, Kind, &Ref)> {
-        self.network
-            .iter()
-            .map(|network| ("network", Kind::Network, network))
-            .collect()
+        self.network.iter().map(|network| ("network", Kind::Network, network)).collect()
     }
 
     pub(super) fn refs_mut(&mut self) -> Vec<(&'static str, Kind, &mut Ref)> {
-        self.network
-            .iter_mut()
-            .map(|network| ("network", Kind::Network, network))
-            .collect()
+        self.network.iter_mut().map(|network| ("network", Kind::Network, network)).collect()
     }
 }

@@ -85,12 +85,10 @@ impl Addressing {
             Ipv4Source::Address(address) => Some(Prefix::v4(address)),
             Ipv4Source::Pool | Ipv4Source::None => None,
         };
-        let v6 = [&self.ipv6_wan, &self.ipv6_pd]
-            .into_iter()
-            .filter_map(|source| match source {
-                Ipv6Source::Prefix(prefix) => Some(Prefix::from(*prefix)),
-                Ipv6Source::Pool | Ipv6Source::None => None,
-            });
+        let v6 = [&self.ipv6_wan, &self.ipv6_pd].into_iter().filter_map(|source| match source {
+            Ipv6Source::Prefix(prefix) => Some(Prefix::from(*prefix)),
+            Ipv6Source::Pool | Ipv6Source::None => None,
+        });
         let routed_v4 = self.routed_v4.iter().map(|prefix| Prefix::from(*prefix));
         let routed_v6 = self.routed_v6.iter().map(|prefix| Prefix::from(*prefix));
         v4.into_iter().chain(v6).chain(routed_v4).chain(routed_v6)
@@ -134,9 +132,7 @@ impl ServiceSpec {
             }
             None => Some(Addressing::default()),
         };
-        let max_sessions = reader
-            .optional("max_sessions", number(1..=16))
-            .map(|sessions| sessions as u8);
+        let max_sessions = reader.optional("max_sessions", number(1..=16)).map(|sessions| sessions as u8);
         let reply_message = reader.optional("reply_message", text);
         reader.finish(|| {
             Some(Self {
@@ -151,17 +147,11 @@ impl ServiceSpec {
     }
 
     pub(super) fn refs(&self) -> Vec<(&'static str, Kind, &Ref)> {
-        vec![
-            ("subscriber", Kind::Subscriber, &self.subscriber),
-            ("plan", Kind::Plan, &self.plan),
-        ]
+        vec![("subscriber", Kind::Subscriber, &self.subscriber), ("plan", Kind::Plan, &self.plan)]
     }
 
     pub(super) fn refs_mut(&mut self) -> Vec<(&'static str, Kind, &mut Ref)> {
-        vec![
-            ("subscriber", Kind::Subscriber, &mut self.subscriber),
-            ("plan", Kind::Plan, &mut self.plan),
-        ]
+        vec![("subscriber", Kind::Subscriber, &mut self.subscriber), ("plan", Kind::Plan, &mut self.plan)]
     }
 }
 
@@ -180,16 +170,7 @@ impl Addressing {
         let routed_v4 = reader.list("routed_v4", subnet::<Ipv4Network>);
         let routed_v6 = reader.list("routed_v6", subnet::<Ipv6Network>);
         let vrf = reader.optional("vrf", name);
-        reader.finish(|| {
-            Some(Self {
-                ipv4,
-                ipv6_wan,
-                ipv6_pd,
-                routed_v4,
-                routed_v6,
-                vrf,
-            })
-        })
+        reader.finish(|| Some(Self { ipv4, ipv6_wan, ipv6_pd, routed_v4, routed_v6, vrf }))
     }
 }
 
@@ -200,13 +181,10 @@ where
 {
     let text = text(value)?;
     if !text.contains('/') {
-        return Err(format!(
-            "`{text}` has no prefix length; write for example 192.0.2.0/29"
-        ));
+        return Err(format!("`{text}` has no prefix length; write for example 192.0.2.0/29"));
     }
     text.parse::<Prefix>()?;
-    text.parse()
-        .map_err(|_| format!("`{text}` is not a prefix of this family"))
+    text.parse().map_err(|_| format!("`{text}` is not a prefix of this family"))
 }
 
 fn ipv4_source(value: &Value) -> Result<Ipv4Source, String> {
@@ -217,10 +195,7 @@ fn ipv4_source(value: &Value) -> Result<Ipv4Source, String> {
             Some(address) => ipv4(address).map(Ipv4Source::Address),
             None => Err("expected \"pool\", \"none\" or {\"address\": \"192.0.2.1\"}".to_owned()),
         },
-        other => Err(format!(
-            "expected \"pool\", \"none\" or {{\"address\": …}}, got {}",
-            kind_of(other)
-        )),
+        other => Err(format!("expected \"pool\", \"none\" or {{\"address\": …}}, got {}", kind_of(other))),
     }
 }
 
@@ -232,9 +207,6 @@ fn ipv6_source(value: &Value) -> Result<Ipv6Source, String> {
             Some(prefix) => subnet(prefix).map(Ipv6Source::Prefix),
             None => Err("expected \"pool\", \"none\" or {\"prefix\": \"2001:db8::/56\"}".to_owned()),
         },
-        other => Err(format!(
-            "expected \"pool\", \"none\" or {{\"prefix\": …}}, got {}",
-            kind_of(other)
-        )),
+        other => Err(format!("expected \"pool\", \"none\" or {{\"prefix\": …}}, got {}", kind_of(other))),
     }
 }

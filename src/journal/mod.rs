@@ -1,0 +1,2 @@
+//! The journal (record contents only, so far).
+pub mod record;

@@ -1,0 +1,49 @@
+//! Reading the ledger for people and metrics: never on the packet path.
+
+use super::holder::HolderState;
+use super::{Ledger, SHARDS};
+use crate::ids::SessionId;
+use crate::journal::record::Holder;
+
+/// A copy of what one holder has.
+pub type HolderView = HolderState;
+
+impl Ledger {
+    /// What a holder has, if anything.
+    pub fn holder(&self, holder: Holder) -> Option<HolderView> {
+        self.shard(holder).lock().holders.get(&holder.0).cloned()
+    }
+
+    /// The holder of a session.
+    pub fn holder_of_session(&self, session: SessionId) -> Option<Holder> {
+        self.session_shard(Self::session_key(session)).lock().by_id.get(&session.0.0).copied()
+    }
+
+    /// Calls `visit` with every holder, shard by shard; each shard is locked only while it is read.
+    pub fn for_each(&self, mut visit: impl FnMut(Holder, &HolderState)) {
+        for shard in &self.shards {
+            let shard = shard.lock();
+            for (holder, state) in &shard.holders {
+                visit(Holder(*holder), state);
+            }
+        }
+    }
+
+    /// Live sessions, and live grants with a lease.
+    pub fn totals(&self) -> (u64, u64) {
+        let (mut sessions, mut leases) = (0, 0);
+        self.for_each(|_, state| {
+            for slot in &state.slots {
+                sessions += u64::from(slot.session.is_some());
+                leases +=
+                    slot.grants.iter().filter(|grant| grant.live && grant.lease.is_some()).count() as u64;
+            }
+        });
+        (sessions, leases)
+    }
+
+    /// Number of shards, for sweeping.
+    pub const fn shard_count(&self) -> usize {
+        SHARDS
+    }
+}

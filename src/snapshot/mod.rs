@@ -1,0 +1,3 @@
+//! Snapshot: desired state at one seq, compiled for decisions.
+
+pub mod types;
