@@ -1,13 +1,16 @@
 //! Lastmile: the daemon between an ISP's CRM and its access network.
 
+pub mod config;
 pub mod decision;
 pub mod dhcp;
+pub mod document;
 pub mod ids;
 pub mod journal;
 pub mod ledger;
 pub mod limits;
 pub mod model;
 pub mod net;
+pub mod netdefs;
 pub mod radius;
 pub mod secret;
 pub mod snapshot;

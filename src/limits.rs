@@ -1,5 +1,7 @@
 //! Every bound in the daemon, in one place, with the relations between them checked when it is compiled.
 
+use std::ops::RangeInclusive;
+
 /// Largest RADIUS packet (RFC 2865 §3), in bytes.
 pub const RADIUS_PACKET_BYTES_MAX: usize = 4096;
 /// Smallest RADIUS packet: the header alone (RFC 2865 §3), in bytes.
@@ -91,6 +93,33 @@ pub const DATABASE_MIGRATION_MS: u64 = 600_000;
 pub const DATABASE_CONNECTIONS_MAX: u32 = 12;
 /// Reading connections to an embedded database; writing has one.
 pub const DATABASE_READERS_MAX: u32 = 4;
+/// Longest path of a Unix socket that every kernel we run on accepts (`sun_path`), in bytes.
+pub const SOCKET_PATH_BYTES_MAX: usize = 107;
+/// Size of a journal segment that may be configured, in bytes.
+pub const SEGMENT_BYTES_RANGE: RangeInclusive<u64> = 256 << 10..=1 << 30;
+/// Wait of the journal for company that may be configured, in milliseconds.
+pub const FLUSH_AFTER_MS_RANGE: RangeInclusive<u64> = 0..=100;
+/// Worker threads of one server that may be configured; 0 means one per core.
+pub const WORKERS_RANGE: RangeInclusive<u64> = 0..=256;
+/// Threads of the control plane that may be configured.
+pub const API_WORKERS_RANGE: RangeInclusive<u64> = 1..=64;
+/// Receive buffer of one socket that may be configured, in bytes.
+pub const RECEIVE_BUFFER_BYTES_RANGE: RangeInclusive<u64> = 64 << 10..=1 << 30;
+/// Decisions kept in memory that may be configured.
+pub const DECISIONS_RANGE: RangeInclusive<u64> = 1..=4_194_304;
+/// Entries of the duplicate cache that may be configured.
+pub const DUPLICATE_ENTRIES_RANGE: RangeInclusive<u64> = 1_024..=1_048_576;
+/// Requests waiting for the journal at once that may be configured.
+pub const COMMITS_IN_FLIGHT_RANGE: RangeInclusive<u64> = 64..=65_536;
+/// Retention of history that may be configured, in days.
+pub const RETENTION_DAYS_RANGE: RangeInclusive<u64> = 1..=3_650;
+
+/// Largest dictionary, option table or definition file, in bytes.
+pub const NETDEFS_FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Bytes of one value that are rendered for people; the rest is counted only.
+pub const RENDERED_BYTES_MAX: usize = 1_024;
+/// Deepest nesting of TLVs in a RADIUS attribute (RFC 6929 §2.3 allows as many as fit; registries use two).
+pub const TLV_DEPTH_MAX: usize = 4;
 
 const _: () = assert!(DATAGRAM_BYTES_MAX >= RADIUS_PACKET_BYTES_MAX);
 const _: () = assert!(RADIUS_PASSWORD_BYTES_MAX <= RADIUS_VALUE_BYTES_MAX);
