@@ -27,11 +27,7 @@ pub struct Place {
 impl Place {
     /// A whole line.
     pub fn line(file: &Arc<str>, line: u32) -> Self {
-        Self {
-            file: Arc::clone(file),
-            line,
-            column: 0,
-        }
+        Self { file: Arc::clone(file), line, column: 0 }
     }
 }
 
@@ -83,12 +79,7 @@ impl Document {
             .collect();
         let mut places = BTreeMap::new();
         let value = object(table.get_ref(), "", &lines, &mut places);
-        Self {
-            file,
-            value,
-            errors,
-            places,
-        }
+        Self { file, value, errors, places }
     }
 
     /// Where the member at `pointer` stands, or the nearest member around it.
@@ -101,11 +92,7 @@ impl Document {
             match around.rsplit_once('/') {
                 Some((parent, _)) => around = parent,
                 None => {
-                    return Place {
-                        file: Arc::clone(&self.file),
-                        line: 1,
-                        column: 1,
-                    };
+                    return Place { file: Arc::clone(&self.file), line: 1, column: 1 };
                 }
             }
         }
@@ -123,10 +110,7 @@ fn object(
         let name = key.get_ref();
         let pointer = format!("{pointer}/{}", escape(name));
         places.insert(pointer.clone(), lines.place(key.span().start));
-        members.insert(
-            name.clone().into_owned(),
-            convert(value.get_ref(), &pointer, lines, places),
-        );
+        members.insert(name.clone().into_owned(), convert(value.get_ref(), &pointer, lines, places));
     }
     Value::Object(members)
 }
@@ -191,9 +175,7 @@ impl<'a> Lines<'a> {
         Place {
             file: Arc::clone(self.file),
             line: u32::try_from(line).unwrap_or(u32::MAX),
-            column: u32::try_from(before.chars().count())
-                .unwrap_or(u32::MAX)
-                .saturating_add(1),
+            column: u32::try_from(before.chars().count()).unwrap_or(u32::MAX).saturating_add(1),
         }
     }
 }
@@ -220,11 +202,7 @@ mod tests {
     #[test]
     fn syntax_errors_and_repeated_keys_are_placed() {
         let document = Document::parse("f.toml", "a = 1\na = 2\nb = \n");
-        let places: Vec<String> = document
-            .errors
-            .iter()
-            .map(|(place, _)| place.to_string())
-            .collect();
+        let places: Vec<String> = document.errors.iter().map(|(place, _)| place.to_string()).collect();
         assert_eq!(places.len(), 2, "{:?}", document.errors);
         assert!(places.iter().any(|place| place.starts_with("f.toml:2:")));
         assert!(places.iter().any(|place| place.starts_with("f.toml:3:")));

@@ -120,7 +120,45 @@ pub const NETDEFS_FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 pub const RENDERED_BYTES_MAX: usize = 1_024;
 /// Deepest nesting of TLVs in a RADIUS attribute (RFC 6929 §2.3 allows as many as fit; registries use two).
 pub const TLV_DEPTH_MAX: usize = 4;
+/// Objects or rows in one page that storage reads at most.
+pub const STORAGE_PAGE_ROWS_MAX: usize = 10_000;
+/// Objects that the bulk read takes in one statement.
+pub const STORAGE_SCAN_SLICE_ROWS: usize = 1_024;
+/// Rows that one statement writes at most: bounds the text of its parameter.
+pub const STORAGE_WRITE_ROWS_MAX: usize = 4_096;
+/// Writes from which on a change counts as an import.
+pub const STORAGE_IMPORT_ROWS_MIN: usize = 1_000;
+/// Referrers that the refusal of a deletion names.
+pub const STORAGE_REFERRERS_NAMED_MAX: usize = 10;
+/// Time in which a database on the network must answer a short request, in milliseconds.
+pub const DATABASE_ANSWER_MS: u64 = 5_000;
+/// Further time for every row of a bulk request, in microseconds.
+pub const DATABASE_ROW_ALLOWANCE_US: u64 = 2_000;
+/// Time a transaction waits for another writer of the same database, in milliseconds.
+pub const DATABASE_LOCK_MS: u64 = 4_000;
+/// Time after which the database ends a transaction whose client says nothing, in milliseconds.
+pub const DATABASE_IDLE_TRANSACTION_MS: u64 = 10_000;
+/// Time after which the database itself cancels a statement, in milliseconds.
+pub const DATABASE_STATEMENT_MS: u64 = 60_000;
+/// Time between looks at a silent notification connection, and between attempts to open it again, in milliseconds.
+pub const DATABASE_LISTENER_CHECK_MS: u64 = 15_000;
+/// Time that bringing a schema up to date may take, in milliseconds.
+pub const DATABASE_MIGRATION_MS: u64 = 600_000;
+/// Connections to a database, the one that listens included.
+pub const DATABASE_CONNECTIONS_MAX: u32 = 12;
+/// Reading connections to an embedded database; writing has one.
+pub const DATABASE_READERS_MAX: u32 = 4;
 
+/// Gaps that a snapshot lists; there may be more.
+pub const SNAPSHOT_GAPS_MAX: usize = 1_000;
+/// Objects that the publisher reads from storage in one answer.
+pub const SNAPSHOT_READ_OBJECTS_MAX: usize = 10_000;
+/// Clear bytes of records that one block of a snapshot image holds before it is sealed and written.
+pub const SNAPSHOT_IMAGE_BLOCK_BYTES: usize = 1024 * 1024;
+/// Largest sealed block of a snapshot image: a block, one record beyond it, and what sealing adds, in bytes.
+pub const SNAPSHOT_IMAGE_SEALED_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+const _: () = assert!(SNAPSHOT_IMAGE_SEALED_BYTES_MAX > 2 * SNAPSHOT_IMAGE_BLOCK_BYTES);
 const _: () = assert!(DATAGRAM_BYTES_MAX >= RADIUS_PACKET_BYTES_MAX);
 const _: () = assert!(RADIUS_PASSWORD_BYTES_MAX <= RADIUS_VALUE_BYTES_MAX);
 const _: () = assert!(RADIUS_SALTED_BYTES_MAX + 1 + 3 <= RADIUS_VALUE_BYTES_MAX);

@@ -7,10 +7,7 @@ use lastmile::config::{Config, ConfigErrors, LogFormat, StorageBackend, all_keys
 use lastmile::limits;
 
 fn environment(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
-    pairs
-        .iter()
-        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-        .collect()
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
 #[expect(clippy::panic, reason = "a test helper whose failure is the test's")]
@@ -79,10 +76,7 @@ fn an_empty_file_means_the_defaults() {
     assert_eq!(config.log.format, LogFormat::Text);
     assert_eq!(config.netdefs.dir, None);
     let radius = config.radius.unwrap();
-    assert_eq!(
-        radius.acct,
-        ["0.0.0.0:1813".parse().unwrap(), "[::]:1813".parse().unwrap()]
-    );
+    assert_eq!(radius.acct, ["0.0.0.0:1813".parse().unwrap(), "[::]:1813".parse().unwrap()]);
     assert_eq!(config.dhcp4.unwrap().listen.len(), 1);
 }
 
@@ -99,10 +93,8 @@ fn the_defaults_and_documented_ranges_are_the_limits() {
         ("retention_days", limits::RETENTION_DAYS_RANGE),
     ] {
         let documented = format!("{} to {}", range.start(), range.end());
-        let row = reference()
-            .lines()
-            .find(|line| line.starts_with(&format!("| `{key}` |")))
-            .map(str::to_owned);
+        let row =
+            reference().lines().find(|line| line.starts_with(&format!("| `{key}` |"))).map(str::to_owned);
         assert!(row.unwrap().contains(&documented), "{key}");
         let beyond = format!("[limits]\n{key} = {}\n", range.end() + 1);
         assert!(problems(&beyond, &[])[0].contains("out of range"), "{key}");
@@ -153,19 +145,13 @@ retention_days = \"forever\"
     let found = problems(text, &[]);
     let lines: Vec<&str> = found
         .iter()
-        .filter_map(|problem| {
-            problem
-                .split("lastmile.toml:")
-                .nth(problem.matches("lastmile.toml:").count())
-        })
+        .filter_map(|problem| problem.split("lastmile.toml:").nth(problem.matches("lastmile.toml:").count()))
         .filter_map(|rest| rest.split(':').next())
         .collect();
     let all = found.join("\n");
     assert_eq!(
         lines,
-        [
-            "2", "3", "5", "7", "8", "9", "11", "12", "13", "15", "17", "19", "21", "23", "24", "26"
-        ],
+        ["2", "3", "5", "7", "8", "9", "11", "12", "13", "15", "17", "19", "21", "23", "24", "26"],
         "{all}"
     );
     for expected in [
@@ -185,14 +171,8 @@ fn a_syntax_error_does_not_hide_the_other_mistakes() {
     let found = problems("[radius]\nauth = [\n[node]\nid = 70000\n", &[]);
     assert!(found[0].contains("lastmile.toml:"), "{found:?}");
     let found = problems("[node]\nid = = 1\n[api]\nwrokers = 1\n", &[]);
-    assert!(
-        found.iter().any(|problem| problem.contains("lastmile.toml:2:")),
-        "{found:?}"
-    );
-    assert!(
-        found.iter().any(|problem| problem.contains("`wrokers`")),
-        "{found:?}"
-    );
+    assert!(found.iter().any(|problem| problem.contains("lastmile.toml:2:")), "{found:?}");
+    assert!(found.iter().any(|problem| problem.contains("`wrokers`")), "{found:?}");
 }
 
 #[test]
@@ -207,12 +187,9 @@ fn the_environment_overrides_the_file_key_by_key() {
         ("PATH", "/bin"),
         ("CREDENTIALS_DIRECTORY", "/run/credentials/lastmile.service"),
     ];
-    let config = Config::from_text(
-        "f.toml",
-        "[radius]\nworkers = 9\nacct = [\"127.0.0.1:1\"]\n",
-        environment(&pairs),
-    )
-    .unwrap();
+    let config =
+        Config::from_text("f.toml", "[radius]\nworkers = 9\nacct = [\"127.0.0.1:1\"]\n", environment(&pairs))
+            .unwrap();
     assert!(!format!("{config:?}").contains("hunter2"));
     assert_eq!(config.storage.backend, StorageBackend::Postgres);
     assert_eq!(config.storage.url.expose(), b"postgres://lm:hunter2@db/lm");
@@ -229,10 +206,7 @@ fn the_environment_overrides_the_file_key_by_key() {
 #[test]
 fn a_wrong_variable_is_named_and_an_unknown_one_gets_a_suggestion() {
     assert_eq!(
-        problems(
-            "",
-            &[("LASTMILE_RADIUS__WORKER", "3"), ("LASTMILE_NODE__ID", "x")]
-        ),
+        problems("", &[("LASTMILE_RADIUS__WORKER", "3"), ("LASTMILE_NODE__ID", "x")]),
         [
             "unknown key `LASTMILE_RADIUS__WORKER` in environment variable LASTMILE_RADIUS__WORKER; did you mean \
              `LASTMILE_RADIUS__WORKERS`?",
@@ -254,9 +228,6 @@ fn a_systemd_credential_wins_over_the_key_file_when_it_exists() {
 #[test]
 fn a_missing_file_is_an_error_that_says_what_to_do() {
     let error = Config::load(Path::new("/nonexistent/lastmile.toml"), []).unwrap_err();
-    assert!(
-        error.to_string().contains("/nonexistent/lastmile.toml"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("/nonexistent/lastmile.toml"), "{error}");
     assert!(std::error::Error::source(&error).is_some());
 }

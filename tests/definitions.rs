@@ -12,10 +12,7 @@ use lastmile::netdefs::{Netdefs, NetdefsError, SourceFile};
 fn files(files: &[(&str, &str)]) -> Vec<SourceFile> {
     files
         .iter()
-        .map(|(name, text)| SourceFile {
-            name: (*name).to_owned(),
-            text: Cow::Owned((*text).to_owned()),
-        })
+        .map(|(name, text)| SourceFile { name: (*name).to_owned(), text: Cow::Owned((*text).to_owned()) })
         .collect()
 }
 
@@ -38,13 +35,7 @@ fn defined(texts: &[(&str, &str)]) -> Result<Definitions, NetdefsError> {
 fn the_example_isp_loads_without_a_warning_and_shows_what_an_isp_has() {
     let example = definitions::example().unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(example.warnings, []);
-    let kinds = |kind| {
-        example
-            .objects
-            .iter()
-            .filter(move |object| object.kind == kind)
-            .count()
-    };
+    let kinds = |kind| example.objects.iter().filter(move |object| object.kind == kind).count();
     assert_eq!(kinds(Kind::Network), 6);
     assert_eq!(kinds(Kind::Nas), 3);
     for plan in ["home-100", "home-300", "business", "cpe-mgmt"] {
@@ -53,10 +44,7 @@ fn the_example_isp_loads_without_a_warning_and_shows_what_an_isp_has() {
     let Some(Spec::Nas(bras1)) = example.find(Kind::Nas, "bras1").map(|nas| &nas.spec) else {
         panic!("bras1");
     };
-    assert_eq!(
-        bras1.addresses,
-        ["127.0.0.1".parse::<Prefix>().unwrap(), "::1".parse().unwrap()]
-    );
+    assert_eq!(bras1.addresses, ["127.0.0.1".parse::<Prefix>().unwrap(), "::1".parse().unwrap()]);
     assert_eq!(bras1.secret.secret().unwrap().expose(), b"testing123-lab");
     let from_directory = definitions::load(
         &Path::new(env!("CARGO_MANIFEST_DIR")).join("netdefs/example-isp"),
@@ -222,10 +210,7 @@ fn network_options_that_clients_cannot_read_are_refused() {
 fn conflicts_are_found_through_resolved_references_too() {
     let set = defined(&[
         ("networks.toml", NETWORK),
-        (
-            "pools.toml",
-            "[p]\nnetwork = \"lan\"\nclass = \"c\"\nranges = [\"192.0.2.8/29\"]\n",
-        ),
+        ("pools.toml", "[p]\nnetwork = \"lan\"\nclass = \"c\"\nranges = [\"192.0.2.8/29\"]\n"),
     ])
     .unwrap();
     let id = lastmile::ids::Uid(7);
@@ -247,10 +232,7 @@ fn conflicts_are_found_through_resolved_references_too() {
 // Plans of change
 
 fn in_force(set: &Definitions) -> Vec<(Kind, String, Spec)> {
-    set.objects
-        .iter()
-        .map(|object| (object.kind, object.external_id.clone(), object.spec.clone()))
-        .collect()
+    set.objects.iter().map(|object| (object.kind, object.external_id.clone(), object.spec.clone())).collect()
 }
 
 #[test]
@@ -259,10 +241,7 @@ fn applying_what_is_in_force_changes_nothing() {
     let mut current = in_force(&example);
     let plan = plan_changes(&current, &example, true);
     assert!(plan.is_empty());
-    assert_eq!(
-        plan.to_string(),
-        format!("= {} unchanged\n", example.objects.len())
-    );
+    assert_eq!(plan.to_string(), format!("= {} unchanged\n", example.objects.len()));
     // The same reference in its other spelling, or resolved and named again, is no change.
     for (_, _, spec) in &mut current {
         for (_, _, reference) in spec.refs_mut() {
@@ -277,9 +256,7 @@ fn applying_what_is_in_force_changes_nothing() {
     for (_, kind, reference) in pool.refs_mut() {
         *reference = Ref::Id(kind, lastmile::ids::Uid(9));
     }
-    name_references(&mut pool, |_, uid| {
-        (uid.0 == 9).then(|| "fibre-public".to_owned())
-    });
+    name_references(&mut pool, |_, uid| (uid.0 == 9).then(|| "fibre-public".to_owned()));
     assert_eq!(pool, original);
 }
 
@@ -287,33 +264,15 @@ fn applying_what_is_in_force_changes_nothing() {
 fn a_plan_of_change_says_what_is_made_changed_kept_and_drained() {
     let before = defined(&[
         ("networks.toml", NETWORK),
-        (
-            "pools.toml",
-            "[p]\nnetwork = \"lan\"\nclass = \"c\"\nranges = [\"192.0.2.8/29\"]\n",
-        ),
-        (
-            "plans.toml",
-            "[home]\nrate_down = 300000000\nfilter_id = \"x\"\n[other]\n",
-        ),
-        (
-            "nas.toml",
-            "[n]\naddresses = [\"192.0.2.1\"]\nsecret = \"hunter2-old\"\n",
-        ),
+        ("pools.toml", "[p]\nnetwork = \"lan\"\nclass = \"c\"\nranges = [\"192.0.2.8/29\"]\n"),
+        ("plans.toml", "[home]\nrate_down = 300000000\nfilter_id = \"x\"\n[other]\n"),
+        ("nas.toml", "[n]\naddresses = [\"192.0.2.1\"]\nsecret = \"hunter2-old\"\n"),
     ])
     .unwrap();
     let after = defined(&[
-        (
-            "networks.toml",
-            &format!("{NETWORK}[new]\nprefixes = [\"198.51.100.0/24\"]\n"),
-        ),
-        (
-            "plans.toml",
-            "[home]\nrate_down = 350000000\nrate_up = 5000\n[other]\n",
-        ),
-        (
-            "nas.toml",
-            "[n]\naddresses = [\"192.0.2.1\"]\nsecret = \"hunter2-new\"\n",
-        ),
+        ("networks.toml", &format!("{NETWORK}[new]\nprefixes = [\"198.51.100.0/24\"]\n")),
+        ("plans.toml", "[home]\nrate_down = 350000000\nrate_up = 5000\n[other]\n"),
+        ("nas.toml", "[n]\naddresses = [\"192.0.2.1\"]\nsecret = \"hunter2-new\"\n"),
     ])
     .unwrap();
     let current = in_force(&before);
@@ -337,8 +296,5 @@ fn a_plan_of_change_says_what_is_made_changed_kept_and_drained() {
         .iter()
         .map(ToString::to_string)
         .collect();
-    assert_eq!(
-        order,
-        ["nas n", "plan home", "plan other", "pool p", "network lan"]
-    );
+    assert_eq!(order, ["nas n", "plan home", "plan other", "pool p", "network lan"]);
 }

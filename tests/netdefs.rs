@@ -10,10 +10,7 @@ use proptest::prelude::*;
 fn files(files: &[(&str, &str)]) -> Vec<SourceFile> {
     files
         .iter()
-        .map(|(name, text)| SourceFile {
-            name: (*name).to_owned(),
-            text: Cow::Owned((*text).to_owned()),
-        })
+        .map(|(name, text)| SourceFile { name: (*name).to_owned(), text: Cow::Owned((*text).to_owned()) })
         .collect()
 }
 
@@ -52,18 +49,9 @@ fn the_built_in_dictionaries_know_the_attributes_an_isp_uses() {
         assert_eq!(attribute.name, name);
         assert_eq!(dictionary.named(&name.to_lowercase()), Some(attribute));
     }
-    assert_eq!(
-        dictionary.value_name(Number::new(0, 40), 3),
-        Some("Interim-Update")
-    );
-    assert_eq!(
-        dictionary.value_named(Number::new(0, 101), "session-context-not-found"),
-        Some(503)
-    );
-    assert_eq!(
-        dictionary.value_name(Number::new(0, 6), 17),
-        Some("Authorize-Only")
-    );
+    assert_eq!(dictionary.value_name(Number::new(0, 40), 3), Some("Interim-Update"));
+    assert_eq!(dictionary.value_named(Number::new(0, 101), "session-context-not-found"), Some(503));
+    assert_eq!(dictionary.value_name(Number::new(0, 6), 17), Some("Authorize-Only"));
     assert_eq!(dictionary.vendor(14988).unwrap().name, "Mikrotik");
 }
 
@@ -76,40 +64,19 @@ fn values_read_as_names_addresses_prefixes_dates_and_text() {
     for (rendered, expected) in [
         (describe(0, 1, b"jan \"k\""), "User-Name = \"jan \\\"k\\\"\""),
         (describe(0, 8, &[100, 64, 0, 9]), "Framed-IP-Address = 100.64.0.9"),
-        (
-            describe(0, 40, &[0, 0, 0, 3]),
-            "Acct-Status-Type = Interim-Update",
-        ),
+        (describe(0, 40, &[0, 0, 0, 3]), "Acct-Status-Type = Interim-Update"),
         (describe(0, 40, &[0, 0, 0, 99]), "Acct-Status-Type = 99"),
-        (
-            describe(0, 55, &[0x6a, 0xff, 0, 0]),
-            "Event-Timestamp = 2026-11-19T13:56:16.000Z",
-        ),
+        (describe(0, 55, &[0x6a, 0xff, 0, 0]), "Event-Timestamp = 2026-11-19T13:56:16.000Z"),
         // Host bits beyond the length are ignored.
-        (
-            describe(0, 123, &prefix),
-            "Delegated-IPv6-Prefix = 2001:db8:2000:100::/56",
-        ),
-        (
-            describe(0, 96, &[0, 0, 0, 0, 0, 0, 0, 1]),
-            "Framed-Interface-Id = 0:0:0:1",
-        ),
+        (describe(0, 123, &prefix), "Delegated-IPv6-Prefix = 2001:db8:2000:100::/56"),
+        (describe(0, 96, &[0, 0, 0, 0, 0, 0, 0, 1]), "Framed-Interface-Id = 0:0:0:1"),
         (describe(0, 25, b"abc"), "Class = 0x616263"),
         (describe(0, 64, &[1, 0, 0, 3]), "Tunnel-Type = :1 L2TP"),
-        (
-            describe(0, 81, b"\x02100"),
-            "Tunnel-Private-Group-ID = :2 \"100\"",
-        ),
+        (describe(0, 81, b"\x02100"), "Tunnel-Private-Group-ID = :2 \"100\""),
         (describe(0, 81, b"100"), "Tunnel-Private-Group-ID = \"100\""),
-        (
-            describe(14988, 8, b"50M/300M"),
-            "Mikrotik-Rate-Limit = \"50M/300M\"",
-        ),
+        (describe(14988, 8, b"50M/300M"), "Mikrotik-Rate-Limit = \"50M/300M\""),
         (describe(4874, 66, b"SVC"), "ERX-Service-Deactivate = \"SVC\""),
-        (
-            describe(0, 173, &[1, 6, 0, 0, 0, 8]),
-            "IPv6-6rd-Configuration = { IPv6-6rd-IPv4MaskLen = 8 }",
-        ),
+        (describe(0, 173, &[1, 6, 0, 0, 0, 8]), "IPv6-6rd-Configuration = { IPv6-6rd-IPv4MaskLen = 8 }"),
         (
             describe(0, 241, &[6, 8, 6, 0, 0, 0, 1, 9, 6, 0, 0, 4, 0]),
             "Extended-Attribute-1 = { IP-Port-Range = { IP-Port-Range-Alloc = Allocation, IP-Port-Range-Start = 1024 } }",
@@ -130,30 +97,15 @@ fn values_read_as_names_addresses_prefixes_dates_and_text() {
 #[test]
 fn secrets_are_never_rendered() {
     let dictionary = built_in().dictionary;
-    for (vendor, kind) in [
-        (0, 2),
-        (0, 3),
-        (0, 69),
-        (311, 1),
-        (311, 16),
-        (311, 25),
-        (4874, 9),
-        (14988, 16),
-        (9, 249),
-    ] {
-        assert_eq!(
-            dictionary.render(vendor, kind, b"hunter2"),
-            "<secret>",
-            "{vendor} {kind}"
-        );
+    for (vendor, kind) in
+        [(0, 2), (0, 3), (0, 69), (311, 1), (311, 16), (311, 25), (4874, 9), (14988, 16), (9, 249)]
+    {
+        assert_eq!(dictionary.render(vendor, kind, b"hunter2"), "<secret>", "{vendor} {kind}");
     }
     let text = dictionary.render(9, 1, b"vpdn:l2tp-tunnel-Password=hunter2");
     assert_eq!(text, "\"vpdn:l2tp-tunnel-Password=\"<secret>");
     let binary = dictionary.render(9, 1, b"\xff\x00password=hunter2");
-    assert!(
-        binary.ends_with("<secret>") && !binary.contains("68756e746572"),
-        "{binary}"
-    );
+    assert!(binary.ends_with("<secret>") && !binary.contains("68756e746572"), "{binary}");
     let mut vendor = 311_u32.to_be_bytes().to_vec();
     vendor.extend(b"\x11\x09hunter2\x10\x40hunter2");
     let text = dictionary.render(0, 26, &vendor);
@@ -166,10 +118,7 @@ fn vendors_with_wide_or_missing_length_fields_are_walked_by_their_format() {
                 VENDOR Two 200 format=2,2\nBEGIN-VENDOR Two\nATTRIBUTE T 300 short\nEND-VENDOR Two\n\
                 ATTRIBUTE VSA 26 vsa\n";
     let dictionary = Dictionary::parse(&files(&[("a.dict", text)])).unwrap();
-    assert_eq!(
-        dictionary.render(0, 26, b"\x00\x00\x00\x64\x00\x01\x11\x70hello"),
-        "{ W = \"hello\" }"
-    );
+    assert_eq!(dictionary.render(0, 26, b"\x00\x00\x00\x64\x00\x01\x11\x70hello"), "{ W = \"hello\" }");
     assert_eq!(
         dictionary.render(0, 26, b"\x00\x00\x00\xc8\x01\x2c\x00\x06\x00\x07\x01\x2c\x00\x03"),
         "{ T = 7, <malformed, 4 bytes> }"
@@ -222,16 +171,11 @@ VENDOR Open 77
 BEGIN-VENDOR Open
 ";
     let found = texts(Dictionary::parse(&files(&[("d.dict", text)])));
-    let lines: Vec<&str> = found
-        .iter()
-        .map(|problem| problem.split(':').nth(1).unwrap())
-        .collect();
+    let lines: Vec<&str> = found.iter().map(|problem| problem.split(':').nth(1).unwrap()).collect();
     let all = found.join("\n");
     assert_eq!(
         lines,
-        [
-            "1", "2", "3", "4", "5", "7", "9", "10", "11", "16", "17", "18", "20", "8", "13", "15", "6"
-        ],
+        ["1", "2", "3", "4", "5", "7", "9", "10", "11", "16", "17", "18", "20", "8", "13", "15", "6"],
         "{all}"
     );
     assert!(all.contains("did you mean ATTRIBUTE?"), "{all}");
@@ -248,17 +192,11 @@ fn an_override_directory_replaces_files_of_the_same_name_and_adds_others() {
         "wispr.dict",
         "VENDOR WISPr 14122\nBEGIN-VENDOR WISPr\nATTRIBUTE Ours 1 integer\nEND-VENDOR WISPr\n",
     );
-    write(
-        "new.dict",
-        "VENDOR New 4242\nBEGIN-VENDOR New\nATTRIBUTE New-One 1 ether\nEND-VENDOR New\n",
-    );
+    write("new.dict", "VENDOR New 4242\nBEGIN-VENDOR New\nATTRIBUTE New-One 1 ether\nEND-VENDOR New\n");
     let dictionary = Netdefs::load(Some(directory.path())).unwrap().dictionary;
     assert_eq!(dictionary.attribute(14122, 1).unwrap().name, "Ours");
     assert_eq!(dictionary.attribute(14122, 8), None);
-    assert_eq!(
-        dictionary.render(4242, 1, &[2, 0, 0x5e, 0, 0x53, 1]),
-        "02:00:5e:00:53:01"
-    );
+    assert_eq!(dictionary.render(4242, 1, &[2, 0, 0x5e, 0, 0x53, 1]), "02:00:5e:00:53:01");
     std::fs::create_dir(directory.path().join("dhcp")).unwrap();
     let option = "[1]\nname = \"Mask\"\ntype = \"ipv4\"\ndefined = \"ours\"\n";
     std::fs::write(directory.path().join("dhcp/options4.toml"), option).unwrap();
@@ -266,10 +204,7 @@ fn an_override_directory_replaces_files_of_the_same_name_and_adds_others() {
     assert_eq!(options.iter().count(), 1);
     std::fs::write(directory.path().join("dhcp/options5.toml"), option).unwrap();
     let found = texts(Netdefs::load(Some(directory.path())));
-    assert!(
-        found[0].contains("dhcp/options5.toml:1: this version reads options4.toml only"),
-        "{found:?}"
-    );
+    assert!(found[0].contains("dhcp/options5.toml:1: this version reads options4.toml only"), "{found:?}");
     std::fs::remove_file(directory.path().join("dhcp/options5.toml")).unwrap();
     write("clash.dict", "ATTRIBUTE Login 1 string\n");
     let error = Netdefs::load(Some(directory.path())).unwrap_err().to_string();
@@ -295,53 +230,29 @@ fn dhcp_options_read_as_people_expect() {
     let options = built_in().options4;
     for (code, bytes, expected) in [
         (1, &b"\xff\xff\xff\x00"[..], "Subnet Mask = 255.255.255.0"),
-        (
-            6,
-            b"\xc0\x00\x02\x35\xc0\x00\x02\x36",
-            "Domain Name Server = 192.0.2.53, 192.0.2.54",
-        ),
+        (6, b"\xc0\x00\x02\x35\xc0\x00\x02\x36", "Domain Name Server = 192.0.2.53, 192.0.2.54"),
         (53, b"\x01", "DHCP Message Type = DHCPDISCOVER"),
         (53, b"\x63", "DHCP Message Type = 99"),
         (51, b"\x00\x00\x0e\x10", "IP Address Lease Time = 3600"),
         (2, b"\xff\xff\xff\xff", "Time Offset = -1"),
         (12, b"cpe\x00", "Host Name = \"cpe\""),
-        (
-            55,
-            b"\x01\x79\xfe",
-            "Parameter Request List = 1 Subnet Mask, 121 Classless Static Route, 254",
-        ),
-        (
-            61,
-            b"\x01\x02\x00\x5e\x00\x53\x01",
-            "Client Identifier = ethernet 02:00:5e:00:53:01",
-        ),
-        (
-            61,
-            b"\xff\x00\x00\x00\x07\x00\x03ab",
-            "Client Identifier = iaid 7 duid 0x00036162",
-        ),
+        (55, b"\x01\x79\xfe", "Parameter Request List = 1 Subnet Mask, 121 Classless Static Route, 254"),
+        (61, b"\x01\x02\x00\x5e\x00\x53\x01", "Client Identifier = ethernet 02:00:5e:00:53:01"),
+        (61, b"\xff\x00\x00\x00\x07\x00\x03ab", "Client Identifier = iaid 7 duid 0x00036162"),
         (80, b"", "Rapid Commit = present"),
         (
             82,
             b"\x01\x03abc\x02\x02\x00\x2a\x08\x02xy\x63\x01z",
             "Relay Agent Information = { Circuit ID = abc, Remote ID = 0x002a, Authentication = <secret>, Sub-option 99 = z }",
         ),
-        (
-            82,
-            b"\x01\x09abc",
-            "Relay Agent Information = { <malformed, 5 bytes> }",
-        ),
+        (82, b"\x01\x09abc", "Relay Agent Information = { <malformed, 5 bytes> }"),
         (90, b"hunter2", "Authentication = <secret>"),
         (
             121,
             b"\x18\xc0\x00\x02\x0a\x00\x00\x01\x00\x0a\x00\x00\x01",
             "Classless Static Route = 192.0.2.0/24 via 10.0.0.1, 0.0.0.0/0 via 10.0.0.1",
         ),
-        (
-            119,
-            b"\x03lab\x07example\x00\x02ab\xc0\x04",
-            "Domain Search = lab.example, ab.example",
-        ),
+        (119, b"\x03lab\x07example\x00\x02ab\xc0\x04", "Domain Search = lab.example, ab.example"),
         (119, b"\x01a\xc0\x00", "Domain Search = 0x0161c000"),
         (1, b"\xff", "Subnet Mask = 0xff"),
         (254, b"x", "Option 254 = x"),
@@ -357,21 +268,12 @@ fn option_values_that_no_client_could_read_are_refused_with_what_would_be_right(
         options.check4(3, b"abc").unwrap_err(),
         "option 3 (Router) is a list of IPv4 addresses: 4 bytes each (RFC 2132 §3.5), got a value of length 3"
     );
-    for (code, bytes) in [
-        (26, &b"\x05"[..]),
-        (19, b"\x02"),
-        (43, b"\x01\x05a"),
-        (66, b""),
-        (121, b"\x21"),
-    ] {
+    for (code, bytes) in [(26, &b"\x05"[..]), (19, b"\x02"), (43, b"\x01\x05a"), (66, b""), (121, b"\x21")] {
         assert!(options.check4(code, bytes).is_err(), "{code}");
     }
-    for (code, bytes) in [
-        (66, &b"tftp.example.net"[..]),
-        (43, b"\x01\x01a"),
-        (254, b""),
-        (114, b"https://x/"),
-    ] {
+    for (code, bytes) in
+        [(66, &b"tftp.example.net"[..]), (43, b"\x01\x01a"), (254, b""), (114, b"https://x/")]
+    {
         options.check4(code, bytes).unwrap();
     }
 }
@@ -380,10 +282,7 @@ fn option_values_that_no_client_could_read_are_refused_with_what_would_be_right(
 fn every_mistake_in_an_option_table_is_placed() {
     let text = "[0]\nname = \"x\"\n[7]\nname = \"Seven\"\ntype = \"ipv5\"\ndefined = \"RFC\"\nkind = 1\n[8.9]\nname = \"n\"\n";
     let found = texts(OptionTable::parse("o.toml", text));
-    let places: Vec<&str> = found
-        .iter()
-        .map(|problem| problem.split(": ").next().unwrap())
-        .collect();
+    let places: Vec<&str> = found.iter().map(|problem| problem.split(": ").next().unwrap()).collect();
     for place in ["o.toml:1:2", "o.toml:5:1", "o.toml:7:1", "o.toml:8:4"] {
         assert!(places.contains(&place), "{place}: {found:?}");
     }

@@ -53,12 +53,7 @@ fn sections(source: &mut Source<'_>, credentials: Option<&Path>) -> Option<Confi
     let (radius, dhcp4, dhcp6, api, metrics) = (radius?, dhcp4?, dhcp6?, api?, metrics?);
     listeners(&radius, &dhcp4, &api, &metrics, source);
     if dhcp6.enabled.value {
-        wrong(
-            source,
-            &dhcp6.enabled,
-            "DHCPv6 is not in this version",
-            "write `enabled = false`",
-        );
+        wrong(source, &dhcp6.enabled, "DHCPv6 is not in this version", "write `enabled = false`");
     }
     Some(Config {
         node: check_node(&node, source),
@@ -67,9 +62,7 @@ fn sections(source: &mut Source<'_>, credentials: Option<&Path>) -> Option<Confi
         radius: check_radius(radius, source),
         dhcp4: check_dhcp4(dhcp4, source),
         api: check_api(&api, source),
-        metrics: MetricsConfig {
-            listen: metrics.listen.value,
-        },
+        metrics: MetricsConfig { listen: metrics.listen.value },
         log: check_log(log?, source),
         netdefs: check_netdefs(&netdefs?, source),
         secrets: SecretsConfig {
@@ -82,12 +75,7 @@ fn sections(source: &mut Source<'_>, credentials: Option<&Path>) -> Option<Confi
 
 fn check_node(node: &wire::Node, source: &mut Source<'_>) -> NodeConfig {
     if let Err(detail) = name(&serde_json::Value::from(node.name.value.as_str())) {
-        wrong(
-            source,
-            &node.name,
-            &detail,
-            "write for example `name = \"node-1\"`",
-        );
+        wrong(source, &node.name, &detail, "write for example `name = \"node-1\"`");
     }
     NodeConfig {
         id: within(&node.id, &(1..=u64::from(u16::MAX)), source) as u16,
@@ -116,9 +104,7 @@ fn backend(url: &Item<Secret>, source: &mut Source<'_>) -> Option<StorageBackend
         wrong(source, url, "the path after `sqlite:` is not absolute", advice);
         return None;
     }
-    let host = ["postgres://", "postgresql://"]
-        .iter()
-        .find_map(|scheme| text.strip_prefix(scheme));
+    let host = ["postgres://", "postgresql://"].iter().find_map(|scheme| text.strip_prefix(scheme));
     match host {
         Some(host) if !host.is_empty() => Some(StorageBackend::Postgres),
         _ => {
@@ -134,16 +120,8 @@ fn check_journal(journal: &wire::Journal, source: &mut Source<'_>) -> JournalCon
     let backlog = journal.backlog_max.value.0;
     // One segment is being written and one is prepared ahead: less than four leaves no room for a backlog.
     if backlog < segment.saturating_mul(4) {
-        let detail = format!(
-            "smaller than four segments (`journal.segment` at {})",
-            journal.segment.origin
-        );
-        wrong(
-            source,
-            &journal.backlog_max,
-            &detail,
-            "raise it, or make the segments smaller",
-        );
+        let detail = format!("smaller than four segments (`journal.segment` at {})", journal.segment.origin);
+        wrong(source, &journal.backlog_max, &detail, "raise it, or make the segments smaller");
     }
     let checkpoint = &journal.checkpoint_every;
     if checkpoint.value.0 > backlog && checkpoint.origin != Origin::Default {
@@ -192,16 +170,9 @@ fn check_api(api: &wire::Api, source: &mut Source<'_>) -> ApiConfig {
     let socket = absolute(&api.socket, source);
     let bytes = socket.as_os_str().len();
     if bytes > limits::SOCKET_PATH_BYTES_MAX {
-        let detail = format!(
-            "a socket path has at most {} bytes, this one {bytes}",
-            limits::SOCKET_PATH_BYTES_MAX
-        );
-        wrong(
-            source,
-            &api.socket,
-            &detail,
-            "choose a shorter `api.socket` or `node.run`",
-        );
+        let detail =
+            format!("a socket path has at most {} bytes, this one {bytes}", limits::SOCKET_PATH_BYTES_MAX);
+        wrong(source, &api.socket, &detail, "choose a shorter `api.socket` or `node.run`");
     }
     ApiConfig {
         listen: api.listen.value,
@@ -221,34 +192,22 @@ fn check_log(log: wire::Log, source: &mut Source<'_>) -> LogConfig {
         let detail = format!("`{}` names no level", log.level.value);
         wrong(source, &log.level, &detail, advice);
     }
-    LogConfig {
-        format: log.format.value,
-        level: log.level.value,
-    }
+    LogConfig { format: log.format.value, level: log.level.value }
 }
 
 fn check_netdefs(netdefs: &wire::Netdefs, source: &mut Source<'_>) -> NetdefsConfig {
     let mut directory =
         |item: &Item<PathBuf>| (!item.value.as_os_str().is_empty()).then(|| absolute(item, source));
-    NetdefsConfig {
-        dir: directory(&netdefs.dir),
-        override_dir: directory(&netdefs.override_dir),
-    }
+    NetdefsConfig { dir: directory(&netdefs.dir), override_dir: directory(&netdefs.override_dir) }
 }
 
 fn check_limits(written: &wire::Limits, source: &mut Source<'_>) -> LimitsConfig {
     LimitsConfig {
         decisions: within(&written.decisions, &limits::DECISIONS_RANGE, source) as usize,
-        duplicate_entries: within(
-            &written.duplicate_entries,
-            &limits::DUPLICATE_ENTRIES_RANGE,
-            source,
-        ) as usize,
-        commits_in_flight: within(
-            &written.commits_in_flight,
-            &limits::COMMITS_IN_FLIGHT_RANGE,
-            source,
-        ) as usize,
+        duplicate_entries: within(&written.duplicate_entries, &limits::DUPLICATE_ENTRIES_RANGE, source)
+            as usize,
+        commits_in_flight: within(&written.commits_in_flight, &limits::COMMITS_IN_FLIGHT_RANGE, source)
+            as usize,
         retention_days: within(&written.retention_days, &limits::RETENTION_DAYS_RANGE, source) as u32,
     }
 }
@@ -275,11 +234,7 @@ fn listeners(
             let advice = format!("name one, or write `enabled = false` in [{table}]");
             wrong(source, item, "no address to listen on", &advice);
         }
-        datagrams.extend(
-            item.value
-                .iter()
-                .map(|address| (item.key, &item.origin, *address)),
-        );
+        datagrams.extend(item.value.iter().map(|address| (item.key, &item.origin, *address)));
     }
     let streams = [&api.listen, &metrics.listen].map(|item| (item.key, &item.origin, item.value));
     for sockets in [datagrams, streams.to_vec()] {
@@ -288,12 +243,7 @@ fn listeners(
         for (key, origin, address) in sockets.into_iter().filter(|socket| socket.2.port() != 0) {
             if let Some((first, at)) = taken.insert(address, (key, origin)) {
                 let detail = format!("{address} is already taken by `{first}` at {at}");
-                source.problem(
-                    key,
-                    origin.clone(),
-                    detail,
-                    Some("choose another port".to_owned()),
-                );
+                source.problem(key, origin.clone(), detail, Some("choose another port".to_owned()));
             }
         }
     }
@@ -316,11 +266,7 @@ fn size_within(item: &Item<Size>, range: &RangeInclusive<u64>, source: &mut Sour
     let Size(bytes) = item.value;
     if !range.contains(&bytes) {
         let detail = format!("{bytes} bytes are out of range");
-        let advice = format!(
-            "write a size from {}KiB to {}MiB",
-            range.start() >> 10,
-            range.end() >> 20
-        );
+        let advice = format!("write a size from {}KiB to {}MiB", range.start() >> 10, range.end() >> 20);
         wrong(source, item, &detail, &advice);
     }
     bytes

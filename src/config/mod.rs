@@ -208,14 +208,11 @@ impl Config {
         path: &Path,
         environment: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, ConfigErrors> {
-        let text = std::fs::read_to_string(path).map_err(|source| ConfigErrors::Unreadable {
-            path: path.to_owned(),
-            source,
-        })?;
-        let name = path.file_name().map_or_else(
-            || path.display().to_string(),
-            |name| name.to_string_lossy().into_owned(),
-        );
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigErrors::Unreadable { path: path.to_owned(), source })?;
+        let name = path
+            .file_name()
+            .map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned());
         Self::from_text(&name, &text, environment)
     }
 
@@ -248,12 +245,8 @@ impl Config {
 ///
 /// A value that is not UTF-8 is kept with replacement characters, so that it fails its check rather than vanish.
 pub fn environment() -> impl Iterator<Item = (String, String)> {
-    std::env::vars_os().map(|(name, value)| {
-        (
-            name.to_string_lossy().into_owned(),
-            value.to_string_lossy().into_owned(),
-        )
-    })
+    std::env::vars_os()
+        .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
 }
 
 /// One thing wrong with the configuration.

@@ -31,11 +31,7 @@ pub fn reference() -> String {
         for key in table.keys {
             let meaning = joined(key.doc).replace('|', "\\|");
             let default = default(key);
-            let _ = writeln!(
-                page,
-                "| `{}` | {} | `{default}` | {meaning} |",
-                key.name, key.kind
-            );
+            let _ = writeln!(page, "| `{}` | {} | `{default}` | {meaning} |", key.name, key.kind);
         }
     }
     page
@@ -50,9 +46,8 @@ pub fn all_keys() -> String {
     for table in TABLES {
         let _ = write!(file, "\n{}[{}]\n", comments(table.doc), table.name);
         for key in table.keys {
-            let default = default(key)
-                .replace("<state>", "/var/lib/lastmile")
-                .replace("<run>", "/run/lastmile");
+            let default =
+                default(key).replace("<state>", "/var/lib/lastmile").replace("<run>", "/run/lastmile");
             let _ = write!(
                 file,
                 "\n{}# {}\n{} = {default}\n",

@@ -35,21 +35,17 @@ impl Wire for bool {
         boolean(value)
     }
     fn literal(text: &str) -> Value {
-        text.parse()
-            .map_or_else(|_| Value::String(text.to_owned()), Value::Bool)
+        text.parse().map_or_else(|_| Value::String(text.to_owned()), Value::Bool)
     }
 }
 
 impl Wire for u64 {
     const KIND: &'static str = "whole number";
     fn read(value: &Value) -> Result<Self, String> {
-        value
-            .as_u64()
-            .ok_or_else(|| format!("expected a whole number, got {}", kind_of(value)))
+        value.as_u64().ok_or_else(|| format!("expected a whole number, got {}", kind_of(value)))
     }
     fn literal(text: &str) -> Value {
-        text.parse::<Self>()
-            .map_or_else(|_| Value::String(text.to_owned()), Value::from)
+        text.parse::<Self>().map_or_else(|_| Value::String(text.to_owned()), Value::from)
     }
 }
 
@@ -96,12 +92,9 @@ impl Wire for SocketAddr {
 impl Wire for Vec<SocketAddr> {
     const KIND: &'static str = "list of address and port";
     fn read(value: &Value) -> Result<Self, String> {
-        let items = value.as_array().ok_or_else(|| {
-            format!(
-                "expected a list such as [\"0.0.0.0:1812\"], got {}",
-                kind_of(value)
-            )
-        })?;
+        let items = value
+            .as_array()
+            .ok_or_else(|| format!("expected a list such as [\"0.0.0.0:1812\"], got {}", kind_of(value)))?;
         items.iter().map(SocketAddr::read).collect()
     }
     /// Lists are written with commas in the environment.
@@ -118,13 +111,8 @@ impl Wire for Vec<SocketAddr> {
 impl Wire for Duration {
     const KIND: &'static str = "duration";
     fn read(value: &Value) -> Result<Self, String> {
-        const UNITS: &[(&str, u64)] = &[
-            ("ms", 1),
-            ("s", 1_000),
-            ("m", 60_000),
-            ("h", 3_600_000),
-            ("d", 86_400_000),
-        ];
+        const UNITS: &[(&str, u64)] =
+            &[("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
         quantity(value, UNITS)
             .map(Self::from_millis)
             .ok_or_else(|| not_a_quantity(value, "duration", "\"500ms\", \"30s\", \"5m\", \"1h\" or \"7d\""))
@@ -142,9 +130,7 @@ impl Wire for Size {
 }
 
 fn not_a_quantity(value: &Value, what: &str, examples: &str) -> String {
-    let got = value
-        .as_str()
-        .map_or_else(|| kind_of(value).to_owned(), |text| format!("`{text}`"));
+    let got = value.as_str().map_or_else(|| kind_of(value).to_owned(), |text| format!("`{text}`"));
     format!("{got} is not a {what}; write for example {examples}")
 }
 
@@ -166,16 +152,9 @@ mod tests {
         let duration = |text: &str| Duration::read(&Value::from(text)).ok();
         assert_eq!(duration("500ms"), Some(Duration::from_millis(500)));
         assert_eq!(duration("7d"), Some(Duration::from_hours(7 * 24)));
-        for wrong in [
-            "30",
-            "s",
-            "-1s",
-            "1.5h",
-            "30 s",
-            "30sec",
-            "99999999999999999999s",
-            "18446744073709551615d",
-        ] {
+        for wrong in
+            ["30", "s", "-1s", "1.5h", "30 s", "30sec", "99999999999999999999s", "18446744073709551615d"]
+        {
             assert_eq!(duration(wrong), None, "{wrong}");
         }
         let size = |text: &str| Size::read(&Value::from(text)).ok().map(|size| size.0);
@@ -183,10 +162,6 @@ mod tests {
         for wrong in ["64", "64MB", "64mib", "99999999999GiB"] {
             assert_eq!(size(wrong), None, "{wrong}");
         }
-        assert!(
-            Size::read(&Value::from(64))
-                .unwrap_err()
-                .contains("a number is not a size")
-        );
+        assert!(Size::read(&Value::from(64)).unwrap_err().contains("a number is not a size"));
     }
 }

@@ -256,12 +256,7 @@ pub struct Source<'a> {
 impl<'a> Source<'a> {
     /// Begins with syntax errors and with every unknown table, key and variable.
     pub fn new(document: &'a Document, environment: BTreeMap<String, String>) -> Self {
-        let mut source = Self {
-            document,
-            environment,
-            substitutes: Vec::new(),
-            problems: Vec::new(),
-        };
+        let mut source = Self { document, environment, substitutes: Vec::new(), problems: Vec::new() };
         for (place, detail) in &document.errors {
             source.problem("", Origin::File(place.clone()), detail, None);
         }
@@ -283,12 +278,7 @@ impl<'a> Source<'a> {
         detail: impl Into<String>,
         suggestion: Option<String>,
     ) {
-        self.problems.push(ConfigProblem {
-            key: key.to_owned(),
-            origin,
-            detail: detail.into(),
-            suggestion,
-        });
+        self.problems.push(ConfigProblem { key: key.to_owned(), origin, detail: detail.into(), suggestion });
     }
 
     /// Reads one key. After a wrong value the default takes its place, so that the checks after it still run.
@@ -319,15 +309,9 @@ impl<'a> Source<'a> {
         let text = self
             .substitutes
             .iter()
-            .fold(default.to_owned(), |text, (marker, path)| {
-                text.replace(marker, path)
-            });
+            .fold(default.to_owned(), |text, (marker, path)| text.replace(marker, path));
         match T::read(&T::literal(&text)) {
-            Ok(value) => Some(Item {
-                key,
-                value,
-                origin: Origin::Default,
-            }),
+            Ok(value) => Some(Item { key, value, origin: Origin::Default }),
             Err(detail) => {
                 self.problem(key, Origin::Default, detail, None);
                 None
@@ -368,12 +352,8 @@ impl<'a> Source<'a> {
             .flat_map(|table| table.keys.iter().map(|key| variable(table.name, key.name)))
             .collect();
         let names: Vec<&str> = known.iter().map(String::as_str).collect();
-        let unknown: Vec<String> = self
-            .environment
-            .keys()
-            .filter(|name| !names.contains(&name.as_str()))
-            .cloned()
-            .collect();
+        let unknown: Vec<String> =
+            self.environment.keys().filter(|name| !names.contains(&name.as_str())).cloned().collect();
         for name in unknown {
             let suggestion = nearest(&name, &names).map(|near| format!("did you mean `{near}`?"));
             let detail = format!("unknown key `{name}`");

@@ -78,11 +78,7 @@ impl fmt::Display for ChangePlan {
             write!(f, "~ {}:", update.object)?;
             for (position, change) in update.members.iter().enumerate() {
                 let comma = if position == 0 { "" } else { "," };
-                write!(
-                    f,
-                    "{comma} {} {} -> {}",
-                    change.member, change.before, change.after
-                )?;
+                write!(f, "{comma} {} {} -> {}", change.member, change.before, change.after)?;
             }
             writeln!(f)?;
         }
@@ -101,10 +97,8 @@ impl fmt::Display for ChangePlan {
 /// `current` holds the objects whose source is `netdefs`, with references as external ids ([`name_references`]) and with
 /// their secrets filled in: a secret that is only known to be set counts as changed.
 pub fn plan_changes(current: &[(Kind, String, Spec)], wanted: &Definitions, prune: bool) -> ChangePlan {
-    let present: BTreeMap<(Kind, &str), &Spec> = current
-        .iter()
-        .map(|(kind, id, spec)| ((*kind, id.as_str()), spec))
-        .collect();
+    let present: BTreeMap<(Kind, &str), &Spec> =
+        current.iter().map(|(kind, id, spec)| ((*kind, id.as_str()), spec)).collect();
     let mut plan = ChangePlan::default();
     for definition in &wanted.objects {
         let object = named(definition.kind, &definition.external_id);
@@ -116,16 +110,11 @@ pub fn plan_changes(current: &[(Kind, String, Spec)], wanted: &Definitions, prun
             },
         }
     }
-    let defined: BTreeSet<(Kind, &str)> = wanted
-        .objects
-        .iter()
-        .map(|definition| (definition.kind, definition.external_id.as_str()))
-        .collect();
+    let defined: BTreeSet<(Kind, &str)> =
+        wanted.objects.iter().map(|definition| (definition.kind, definition.external_id.as_str())).collect();
     // What refers goes before what it refers to.
     for kind in Kind::ALL.into_iter().rev() {
-        let gone = present
-            .keys()
-            .filter(|(of, id)| *of == kind && !defined.contains(&(*of, *id)));
+        let gone = present.keys().filter(|(of, id)| *of == kind && !defined.contains(&(*of, *id)));
         let list = if prune { &mut plan.remove } else { &mut plan.kept };
         list.extend(gone.map(|(kind, id)| named(*kind, id)));
     }
@@ -144,19 +133,14 @@ pub fn name_references(spec: &mut Spec, external_id: impl Fn(Kind, crate::ids::U
 }
 
 fn named(kind: Kind, external_id: &str) -> Named {
-    Named {
-        kind,
-        external_id: external_id.to_owned(),
-    }
+    Named { kind, external_id: external_id.to_owned() }
 }
 
 fn changed_members(current: &Spec, definition: &Definition) -> Vec<MemberChange> {
     let (before, after) = (members(current), members(&definition.spec));
     let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
     let text = |members: &BTreeMap<String, Value>, name: &String| {
-        members
-            .get(name)
-            .map_or_else(|| "-".to_owned(), ToString::to_string)
+        members.get(name).map_or_else(|| "-".to_owned(), ToString::to_string)
     };
     let mut changes: Vec<MemberChange> = names
         .into_iter()

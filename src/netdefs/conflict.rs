@@ -98,9 +98,7 @@ impl<'a> View<'a> {
             by_name: numbered()
                 .map(|(index, subject)| ((subject.spec.kind(), subject.name), index))
                 .collect(),
-            by_id: numbered()
-                .filter_map(|(index, subject)| Some((subject.id?, index)))
-                .collect(),
+            by_id: numbered().filter_map(|(index, subject)| Some((subject.id?, index))).collect(),
         }
     }
 
@@ -123,43 +121,32 @@ impl<'a> View<'a> {
 
     /// "pool `home-1`".
     fn title(&self, index: usize) -> String {
-        self.subjects.get(index).map_or_else(String::new, |subject| {
-            format!("{} `{}`", subject.spec.kind().name(), subject.name)
-        })
+        self.subjects
+            .get(index)
+            .map_or_else(String::new, |subject| format!("{} `{}`", subject.spec.kind().name(), subject.name))
     }
 
     fn networks(&self) -> impl Iterator<Item = (usize, &'a NetworkSpec)> {
         let subjects = self.subjects;
-        subjects
-            .iter()
-            .enumerate()
-            .filter_map(|(index, subject)| match subject.spec {
-                Spec::Network(network) => Some((index, network)),
-                _ => None,
-            })
+        subjects.iter().enumerate().filter_map(|(index, subject)| match subject.spec {
+            Spec::Network(network) => Some((index, network)),
+            _ => None,
+        })
     }
 
     /// Pools with their network; a pool of an unknown network is somebody else's complaint.
     fn pools(&self) -> impl Iterator<Item = (usize, &'a PoolSpec, (usize, &'a NetworkSpec))> {
-        self.subjects
-            .iter()
-            .enumerate()
-            .filter_map(|(index, subject)| match subject.spec {
-                Spec::Pool(pool) => Some((index, pool, self.network(&pool.network)?)),
-                _ => None,
-            })
+        self.subjects.iter().enumerate().filter_map(|(index, subject)| match subject.spec {
+            Spec::Pool(pool) => Some((index, pool, self.network(&pool.network)?)),
+            _ => None,
+        })
     }
 
     fn network_overlaps(&self, found: &mut Vec<Conflict>) {
         let mut spans = Vec::new();
         for (index, network) in self.networks() {
             for (position, prefix) in network.prefixes.iter().enumerate() {
-                spans.push(Span::of_prefix(
-                    vrf(network),
-                    *prefix,
-                    index,
-                    format!("/prefixes/{position}"),
-                ));
+                spans.push(Span::of_prefix(vrf(network), *prefix, index, format!("/prefixes/{position}")));
             }
         }
         self.overlaps("network-overlap", spans, found);
@@ -192,12 +179,7 @@ impl<'a> View<'a> {
                 Some((_, Spec::Plan(plan))) => plan.vrf.as_deref(),
                 _ => None,
             };
-            let vrf = service
-                .addressing
-                .vrf
-                .as_deref()
-                .or(plan_vrf)
-                .unwrap_or(DEFAULT_VRF);
+            let vrf = service.addressing.vrf.as_deref().or(plan_vrf).unwrap_or(DEFAULT_VRF);
             for prefix in service.addressing.fixed() {
                 spans.push(Span::of_prefix(vrf, prefix, index, "/addressing".to_owned()));
             }
@@ -334,10 +316,8 @@ impl<'a> View<'a> {
             let plan_vrf = plan.vrf.as_deref().unwrap_or(DEFAULT_VRF);
             for (member, class, v4) in classes(plan) {
                 let family = if v4 { "IPv4" } else { "IPv6" };
-                let what = format!(
-                    "{}: no {family} pool of class `{class}` in VRF {plan_vrf}",
-                    self.title(index)
-                );
+                let what =
+                    format!("{}: no {family} pool of class `{class}` in VRF {plan_vrf}", self.title(index));
                 let mut gap = |detail: String| {
                     found.push(Conflict {
                         severity: Severity::Warning,
@@ -351,9 +331,7 @@ impl<'a> View<'a> {
                     None => gap(what),
                     Some(by_group) if by_group.contains(&None) => {}
                     Some(by_group) => {
-                        let unserved = groups
-                            .iter()
-                            .filter(|(group, _)| !by_group.contains(&Some(**group)));
+                        let unserved = groups.iter().filter(|(group, _)| !by_group.contains(&Some(**group)));
                         for (group, nas) in unserved {
                             gap(format!("{what} serves NAS group `{group}` (NAS `{nas}`)"));
                         }
@@ -369,9 +347,7 @@ impl<'a> View<'a> {
             let UnknownClients::PoolClass(class) = &network.unknown_clients else {
                 continue;
             };
-            let served = self
-                .pools()
-                .any(|(_, pool, (of, _))| of == index && pool.class == *class);
+            let served = self.pools().any(|(_, pool, (of, _))| of == index && pool.class == *class);
             if !served {
                 found.push(Conflict {
                     severity: Severity::Warning,
@@ -431,18 +407,10 @@ fn own_addresses(network: &NetworkSpec, pool: &PoolSpec) -> Vec<(&'static str, P
         own.push(("a gateway", Prefix::v4(*gateway), format!("/gateways/{position}")));
     }
     if let Some(gateway) = network.gateway_v6 {
-        own.push((
-            "the gateway",
-            Prefix::host(gateway.into()),
-            "/gateway_v6".to_owned(),
-        ));
+        own.push(("the gateway", Prefix::host(gateway.into()), "/gateway_v6".to_owned()));
     }
     if let Some(server) = network.server_id {
-        own.push((
-            "the server identifier",
-            Prefix::v4(server),
-            "/server_id".to_owned(),
-        ));
+        own.push(("the server identifier", Prefix::v4(server), "/server_id".to_owned()));
     }
     if network.assignment != Assignment::Pppoe && pool.wide_len() == 128 {
         for (position, prefix) in network.prefixes.iter().enumerate() {
@@ -451,11 +419,7 @@ fn own_addresses(network: &NetworkSpec, pool: &PoolSpec) -> Vec<(&'static str, P
                 continue;
             }
             let pointer = format!("/prefixes/{position}");
-            own.push((
-                "the network address",
-                Prefix::host(prefix.address()),
-                pointer.clone(),
-            ));
+            own.push(("the network address", Prefix::host(prefix.address()), pointer.clone()));
             own.extend(
                 Prefix::from_raw(prefix.last(), 128).map(|last| ("the broadcast address", last, pointer)),
             );

@@ -44,9 +44,7 @@ pub struct Definitions {
 impl Definitions {
     /// The object of this kind and external id.
     pub fn find(&self, kind: Kind, external_id: &str) -> Option<&Definition> {
-        self.objects
-            .iter()
-            .find(|object| object.kind == kind && object.external_id == external_id)
+        self.objects.iter().find(|object| object.kind == kind && object.external_id == external_id)
     }
 }
 
@@ -104,10 +102,7 @@ struct Set {
 
 impl Set {
     fn problem(&mut self, place: Place, detail: impl Into<String>) {
-        self.problems.push(NetdefsProblem {
-            place,
-            detail: detail.into(),
-        });
+        self.problems.push(NetdefsProblem { place, detail: detail.into() });
     }
 
     fn file(&mut self, file: &SourceFile) {
@@ -122,10 +117,7 @@ impl Set {
                 || format!("known files: {}", known.join(", ")),
                 |near| format!("did you mean `{near}.toml`?"),
             );
-            self.problem(
-                document.place(""),
-                format!("no kind of object is called `{stem}`; {hint}"),
-            );
+            self.problem(document.place(""), format!("no kind of object is called `{stem}`; {hint}"));
             return;
         };
         let tables = document.value.as_object().cloned().unwrap_or_default();
@@ -150,12 +142,7 @@ impl Set {
             defined.insert(external_id.clone(), origin.clone());
             if let Some(spec) = spec {
                 self.entries.push(Entry {
-                    object: Definition {
-                        kind,
-                        external_id,
-                        spec,
-                        origin,
-                    },
+                    object: Definition { kind, external_id, spec, origin },
                     document: self.documents.len(),
                 });
             }
@@ -227,29 +214,18 @@ impl Set {
     fn subjects(&self) -> Vec<Subject<'_>> {
         self.entries
             .iter()
-            .map(|entry| Subject {
-                name: &entry.object.external_id,
-                id: None,
-                spec: &entry.object.spec,
-            })
+            .map(|entry| Subject { name: &entry.object.external_id, id: None, spec: &entry.object.spec })
             .collect()
     }
 
     fn place_conflict(&self, conflict: &Conflict) -> NetdefsProblem {
-        let place = |side: &Side| {
-            self.entries
-                .get(side.index)
-                .map(|entry| self.place(entry, &side.pointer))
-        };
+        let place = |side: &Side| self.entries.get(side.index).map(|entry| self.place(entry, &side.pointer));
         let unknown = || Place::line(&std::sync::Arc::from(SOURCE), 0);
         let detail = match conflict.second.as_ref().and_then(place) {
             Some(second) => format!("{} (the other is at {second})", conflict.detail),
             None => conflict.detail.clone(),
         };
-        NetdefsProblem {
-            place: place(&conflict.first).unwrap_or_else(unknown),
-            detail,
-        }
+        NetdefsProblem { place: place(&conflict.first).unwrap_or_else(unknown), detail }
     }
 }
 
@@ -267,15 +243,11 @@ fn kind_of_file(file: &str) -> Option<Kind> {
 
 fn check_external_id(id: &str) -> Result<(), String> {
     if id.is_empty() || id.len() > 255 || id.chars().any(char::is_control) {
-        return Err(format!(
-            "`{id}` is not an external id: 1 to 255 bytes without control characters"
-        ));
+        return Err(format!("`{id}` is not an external id: 1 to 255 bytes without control characters"));
     }
     // A reference to such an id would be read as something else.
     if id.starts_with("ext:") || Kind::parse_id(id).is_some() {
-        return Err(format!(
-            "`{id}` reads like a reference; choose another external id"
-        ));
+        return Err(format!("`{id}` reads like a reference; choose another external id"));
     }
     Ok(())
 }

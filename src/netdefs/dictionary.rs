@@ -25,11 +25,7 @@ pub struct Number {
 impl Number {
     /// A number without TLVs.
     pub const fn new(vendor: u32, kind: u32) -> Self {
-        Self {
-            vendor,
-            kind,
-            inside: [0; 3],
-        }
+        Self { vendor, kind, inside: [0; 3] }
     }
 
     /// The number of a member of this TLV; `None` when it would be nested too deep, or 0.
@@ -56,10 +52,7 @@ impl fmt::Display for Number {
             write!(f, "26.{}.", self.vendor)?;
         }
         write!(f, "{}", self.kind)?;
-        self.inside
-            .iter()
-            .take_while(|inside| **inside != 0)
-            .try_for_each(|inside| write!(f, ".{inside}"))
+        self.inside.iter().take_while(|inside| **inside != 0).try_for_each(|inside| write!(f, ".{inside}"))
     }
 }
 
@@ -218,9 +211,7 @@ impl Dictionary {
 
     /// The vendor with this name, whatever its letter case.
     pub fn vendor_named(&self, name: &str) -> Option<&Vendor> {
-        self.vendors
-            .values()
-            .find(|vendor| vendor.name.eq_ignore_ascii_case(name))
+        self.vendors.values().find(|vendor| vendor.name.eq_ignore_ascii_case(name))
     }
 
     /// The name of one value of an attribute.
@@ -232,22 +223,13 @@ impl Dictionary {
     /// The value of an attribute that has this name, whatever its letter case.
     pub fn value_named(&self, number: Number, name: &str) -> Option<u64> {
         let index = *self.by_number.get(&number)?;
-        self.values_by_name
-            .get(&(index, folded(name)))
-            .map(|(value, _)| *value)
+        self.values_by_name.get(&(index, folded(name))).map(|(value, _)| *value)
     }
 
     /// Adds an attribute, or says where the one it collides with is.
     pub(super) fn add_attribute(&mut self, attribute: Attribute) -> Result<(), String> {
-        let taken = [
-            self.by_number.get(&attribute.number),
-            self.by_name.get(&folded(&attribute.name)),
-        ];
-        if let Some(other) = taken
-            .into_iter()
-            .flatten()
-            .find_map(|index| self.attributes.get(*index))
-        {
+        let taken = [self.by_number.get(&attribute.number), self.by_name.get(&folded(&attribute.name))];
+        if let Some(other) = taken.into_iter().flatten().find_map(|index| self.attributes.get(*index)) {
             return Err(format!(
                 "attribute {} ({}) is already defined as {} ({}) at {}",
                 attribute.name, attribute.number, other.name, other.number, other.place
@@ -281,10 +263,7 @@ impl Dictionary {
         value: u64,
         place: &Place,
     ) -> Result<(), String> {
-        let index = *self
-            .by_name
-            .get(&folded(attribute))
-            .ok_or_else(|| self.unknown(attribute))?;
+        let index = *self.by_name.get(&folded(attribute)).ok_or_else(|| self.unknown(attribute))?;
         let data = self.attributes.get(index).map(|attribute| attribute.data);
         let largest = match data {
             Some(Type::Byte) => u64::from(u8::MAX),
@@ -292,36 +271,26 @@ impl Dictionary {
             Some(Type::Integer | Type::Signed) => u64::from(u32::MAX),
             Some(Type::Integer64) => u64::MAX,
             _ => {
-                return Err(format!(
-                    "attribute {attribute} is no number, so its values have no names"
-                ));
+                return Err(format!("attribute {attribute} is no number, so its values have no names"));
             }
         };
         if value > largest {
             return Err(format!("{value} is too large for attribute {attribute}"));
         }
         if let Some((other, at)) = self.values.get(&(index, value)) {
-            return Err(format!(
-                "value {value} of {attribute} is already named {other} at {at}"
-            ));
+            return Err(format!("value {value} of {attribute} is already named {other} at {at}"));
         }
         if let Some((other, at)) = self.values_by_name.get(&(index, folded(name))) {
             return Err(format!("value {name} of {attribute} is already {other} at {at}"));
         }
-        self.values
-            .insert((index, value), (name.to_owned(), place.clone()));
-        self.values_by_name
-            .insert((index, folded(name)), (value, place.clone()));
+        self.values.insert((index, value), (name.to_owned(), place.clone()));
+        self.values_by_name.insert((index, folded(name)), (value, place.clone()));
         Ok(())
     }
 
     /// What to say of an attribute that is defined nowhere.
     fn unknown(&self, name: &str) -> String {
-        let names: Vec<&str> = self
-            .attributes
-            .iter()
-            .map(|attribute| attribute.name.as_str())
-            .collect();
+        let names: Vec<&str> = self.attributes.iter().map(|attribute| attribute.name.as_str()).collect();
         let hint = crate::model::decode::nearest(name, &names)
             .map(|near| format!("; did you mean {near}?"))
             .unwrap_or_default();

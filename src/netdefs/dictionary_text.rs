@@ -34,15 +34,8 @@ const TYPES: &[(&str, Type)] = &[
     ("vsa", Type::Vendor),
 ];
 
-const KEYWORDS: [&str; 7] = [
-    "ATTRIBUTE",
-    "VALUE",
-    "VENDOR",
-    "BEGIN-VENDOR",
-    "END-VENDOR",
-    "BEGIN-TLV",
-    "END-TLV",
-];
+const KEYWORDS: [&str; 7] =
+    ["ATTRIBUTE", "VALUE", "VENDOR", "BEGIN-VENDOR", "END-VENDOR", "BEGIN-TLV", "END-TLV"];
 
 /// Reads all files into one dictionary.
 pub(super) fn read(files: &[SourceFile]) -> Result<Dictionary, NetdefsError> {
@@ -56,11 +49,7 @@ pub(super) fn read(files: &[SourceFile]) -> Result<Dictionary, NetdefsError> {
         }
     }
     reader.check_parents();
-    if reader.problems.is_empty() {
-        Ok(reader.dictionary)
-    } else {
-        Err(NetdefsError::Wrong(reader.problems))
-    }
+    if reader.problems.is_empty() { Ok(reader.dictionary) } else { Err(NetdefsError::Wrong(reader.problems)) }
 }
 
 #[derive(Default)]
@@ -78,10 +67,7 @@ enum Block {
 
 impl Reader {
     fn problem(&mut self, place: &Place, detail: impl Into<String>) {
-        self.problems.push(NetdefsProblem {
-            place: place.clone(),
-            detail: detail.into(),
-        });
+        self.problems.push(NetdefsProblem { place: place.clone(), detail: detail.into() });
     }
 
     fn file(&mut self, file: &SourceFile) {
@@ -89,12 +75,7 @@ impl Reader {
         let mut blocks: Vec<Block> = Vec::new();
         for (index, line) in file.text.lines().enumerate() {
             let place = Place::line(&name, u32::try_from(index + 1).unwrap_or(u32::MAX));
-            let words: Vec<&str> = line
-                .split('#')
-                .next()
-                .unwrap_or("")
-                .split_ascii_whitespace()
-                .collect();
+            let words: Vec<&str> = line.split('#').next().unwrap_or("").split_ascii_whitespace().collect();
             if let Err(detail) = self.definition(&words, &place, &mut blocks) {
                 self.problem(&place, detail);
             }
@@ -138,10 +119,9 @@ impl Reader {
                     place: place.clone(),
                 })
             }
-            [
-                keyword @ ("BEGIN-VENDOR" | "END-VENDOR" | "BEGIN-TLV" | "END-TLV"),
-                name,
-            ] => self.block(keyword, name, place, blocks),
+            [keyword @ ("BEGIN-VENDOR" | "END-VENDOR" | "BEGIN-TLV" | "END-TLV"), name] => {
+                self.block(keyword, name, place, blocks)
+            }
             ["$INCLUDE" | "$INCLUDE-", ..] => {
                 Err("files are not included by name: every *.dict file of the directory is read".to_owned())
             }
@@ -195,10 +175,7 @@ impl Reader {
 
     /// Types must fit the vendor's type field.
     fn check_width(&self, number: Number) -> Result<(), String> {
-        let bytes = self
-            .dictionary
-            .vendor(number.vendor)
-            .map_or(1, |vendor| vendor.type_bytes);
+        let bytes = self.dictionary.vendor(number.vendor).map_or(1, |vendor| vendor.type_bytes);
         let largest = match bytes {
             1 => u32::from(u8::MAX),
             2 => u32::from(u16::MAX),
@@ -251,9 +228,8 @@ fn oid(text: &str, blocks: &[Block]) -> Result<Number, String> {
     };
     for part in parts {
         let kind = u8::try_from(part?).map_err(|_| wrong())?;
-        number = number
-            .member(kind)
-            .ok_or_else(|| format!("`{text}` is nested too deep, or has a 0 in it"))?;
+        number =
+            number.member(kind).ok_or_else(|| format!("`{text}` is nested too deep, or has a 0 in it"))?;
     }
     Ok(number)
 }
@@ -261,18 +237,14 @@ fn oid(text: &str, blocks: &[Block]) -> Result<Number, String> {
 /// A length in brackets, as in `octets[16]`, is accepted; values of another length are shown as bytes anyway.
 fn data_type(word: &str) -> Result<Type, String> {
     let name = word.split('[').next().unwrap_or(word);
-    TYPES
-        .iter()
-        .find(|(known, _)| *known == name)
-        .map(|(_, data)| *data)
-        .ok_or_else(|| {
-            let known: Vec<&str> = TYPES.iter().map(|(known, _)| *known).collect();
-            let hint = nearest(name, &known).map_or_else(
-                || format!("known types: {}", known.join(", ")),
-                |near| format!("did you mean `{near}`?"),
-            );
-            format!("unknown type `{word}`; {hint}")
-        })
+    TYPES.iter().find(|(known, _)| *known == name).map(|(_, data)| *data).ok_or_else(|| {
+        let known: Vec<&str> = TYPES.iter().map(|(known, _)| *known).collect();
+        let hint = nearest(name, &known).map_or_else(
+            || format!("known types: {}", known.join(", ")),
+            |near| format!("did you mean `{near}`?"),
+        );
+        format!("unknown type `{word}`; {hint}")
+    })
 }
 
 fn parse_flags(words: &[&str]) -> Result<Flags, String> {
@@ -302,15 +274,12 @@ fn widths(words: &[&str]) -> Result<(u8, u8), String> {
         [] => Ok((1, 1)),
         [format] => {
             let wrong = || format!("`{format}` is not format=t,l with t one of 1, 2, 4 and l one of 0, 1, 2");
-            let (kind, length) = format
-                .strip_prefix("format=")
-                .and_then(|widths| widths.split_once(','))
-                .ok_or_else(wrong)?;
+            let (kind, length) =
+                format.strip_prefix("format=").and_then(|widths| widths.split_once(',')).ok_or_else(wrong)?;
             match (kind, length) {
-                ("1" | "2" | "4", "0" | "1" | "2") => Ok((
-                    kind.parse().map_err(|_| wrong())?,
-                    length.parse().map_err(|_| wrong())?,
-                )),
+                ("1" | "2" | "4", "0" | "1" | "2") => {
+                    Ok((kind.parse().map_err(|_| wrong())?, length.parse().map_err(|_| wrong())?))
+                }
                 _ => Err(wrong()),
             }
         }

@@ -115,9 +115,8 @@ impl Netdefs {
             overlay(&mut radius, &directory.join("radius"), "dict")?;
             overlay(&mut dhcp, &directory.join("dhcp"), "toml")?;
         }
-        let (options4, others): (Vec<_>, Vec<_>) = dhcp
-            .iter()
-            .partition(|file| base_name(&file.name) == "options4.toml");
+        let (options4, others): (Vec<_>, Vec<_>) =
+            dhcp.iter().partition(|file| base_name(&file.name) == "options4.toml");
         if !others.is_empty() {
             let problem = |file: &SourceFile| NetdefsProblem {
                 place: Place::line(&file.name.as_str().into(), 1),
@@ -125,13 +124,9 @@ impl Netdefs {
             };
             return Err(NetdefsError::Wrong(others.into_iter().map(problem).collect()));
         }
-        let (name, table) = options4
-            .first()
-            .map_or(("dhcp/options4.toml", ""), |file| (&*file.name, &*file.text));
-        Ok(Self {
-            dictionary: Dictionary::parse(&radius)?,
-            options4: OptionTable::parse(name, table)?,
-        })
+        let (name, table) =
+            options4.first().map_or(("dhcp/options4.toml", ""), |file| (&*file.name, &*file.text));
+        Ok(Self { dictionary: Dictionary::parse(&radius)?, options4: OptionTable::parse(name, table)? })
     }
 }
 
@@ -143,10 +138,7 @@ fn example_isp() -> Vec<SourceFile> {
 fn embedded(files: &[(&'static str, &'static str)]) -> Vec<SourceFile> {
     files
         .iter()
-        .map(|(name, text)| SourceFile {
-            name: (*name).to_owned(),
-            text: Cow::Borrowed(*text),
-        })
+        .map(|(name, text)| SourceFile { name: (*name).to_owned(), text: Cow::Borrowed(*text) })
         .collect()
 }
 
@@ -156,10 +148,7 @@ fn overlay(files: &mut Vec<SourceFile>, directory: &Path, extension: &str) -> Re
         return Ok(());
     }
     for file in read_directory(directory, extension)? {
-        match files
-            .iter_mut()
-            .find(|built_in| base_name(&built_in.name) == base_name(&file.name))
-        {
+        match files.iter_mut().find(|built_in| base_name(&built_in.name) == base_name(&file.name)) {
             Some(built_in) => *built_in = file,
             None => files.push(file),
         }
@@ -264,24 +253,16 @@ mod tests {
     #[test]
     fn every_file_of_the_tree_is_built_in() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("netdefs");
-        for (directory, extension, list) in [
-            ("radius", "dict", RADIUS),
-            ("dhcp", "toml", DHCP),
-            ("example-isp", "toml", EXAMPLE_ISP),
-        ] {
+        for (directory, extension, list) in
+            [("radius", "dict", RADIUS), ("dhcp", "toml", DHCP), ("example-isp", "toml", EXAMPLE_ISP)]
+        {
             let files = read_directory(&root.join(directory), extension).unwrap();
-            let names: Vec<String> = files
-                .iter()
-                .map(|file| file.name.replace(&format!("{}/", root.display()), ""))
-                .collect();
+            let names: Vec<String> =
+                files.iter().map(|file| file.name.replace(&format!("{}/", root.display()), "")).collect();
             let listed: Vec<&str> = list.iter().map(|(name, _)| *name).collect();
             assert_eq!(names, listed);
             for file in files {
-                assert!(
-                    file.text.starts_with('#'),
-                    "{} does not name its source",
-                    file.name
-                );
+                assert!(file.text.starts_with('#'), "{} does not name its source", file.name);
             }
         }
     }

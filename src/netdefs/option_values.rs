@@ -28,11 +28,7 @@ pub(super) fn addresses(value: &[u8]) -> Option<String> {
     let (addresses, []) = value.as_chunks::<4>() else {
         return None;
     };
-    listed(
-        addresses
-            .iter()
-            .map(|address| Ipv4Addr::from(*address).to_string()),
-    )
+    listed(addresses.iter().map(|address| Ipv4Addr::from(*address).to_string()))
 }
 
 /// Type 1 and a MAC address, type 255 with IAID and DUID (RFC 4361 §6.1), or anything else as bytes.
@@ -69,11 +65,7 @@ pub(super) fn routes(mut value: &[u8]) -> Option<Vec<String>> {
         let mut destination = [0_u8; 4];
         destination.get_mut(..bytes)?.copy_from_slice(rest.get(..bytes)?);
         let (via, rest) = rest.get(bytes..)?.split_first_chunk::<4>()?;
-        routes.push(format!(
-            "{}/{length} via {}",
-            Ipv4Addr::from(destination),
-            Ipv4Addr::from(*via)
-        ));
+        routes.push(format!("{}/{length} via {}", Ipv4Addr::from(destination), Ipv4Addr::from(*via)));
         value = rest;
     }
     value.is_empty().then_some(routes)

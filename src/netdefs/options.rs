@@ -102,10 +102,7 @@ impl OptionTable {
         let mut found: Vec<NetdefsProblem> = document
             .errors
             .iter()
-            .map(|(place, detail)| NetdefsProblem {
-                place: place.clone(),
-                detail: detail.clone(),
-            })
+            .map(|(place, detail)| NetdefsProblem { place: place.clone(), detail: detail.clone() })
             .collect();
         let mut problems = Problems::default();
         let mut options = BTreeMap::new();
@@ -126,11 +123,7 @@ impl OptionTable {
             place: document.place(&problem.pointer),
             detail: problem.detail.clone(),
         }));
-        if found.is_empty() {
-            Ok(Self(options))
-        } else {
-            Err(NetdefsError::Wrong(found))
-        }
+        if found.is_empty() { Ok(Self(options)) } else { Err(NetdefsError::Wrong(found)) }
     }
 
     /// The option with this code.
@@ -178,9 +171,7 @@ impl OptionTable {
     }
 
     fn shown(&self, option: Option<&OptionDefinition>, value: &[u8]) -> String {
-        option
-            .and_then(|option| self.typed(option, value))
-            .unwrap_or_else(|| bytes(value))
+        option.and_then(|option| self.typed(option, value)).unwrap_or_else(|| bytes(value))
     }
 
     /// `None` when the value does not fit the type.
@@ -190,13 +181,7 @@ impl OptionTable {
             OptionType::Ipv4List => addresses(value),
             OptionType::Ipv4Pairs => value.len().is_multiple_of(8).then(|| addresses(value)).flatten(),
             OptionType::U8 => match value {
-                [number] => Some(
-                    option
-                        .values
-                        .get(number)
-                        .cloned()
-                        .unwrap_or_else(|| number.to_string()),
-                ),
+                [number] => Some(option.values.get(number).cloned().unwrap_or_else(|| number.to_string())),
                 _ => None,
             },
             OptionType::U16 => Some(u16::from_be_bytes(value.try_into().ok()?).to_string()),
@@ -206,9 +191,7 @@ impl OptionTable {
                 let (numbers, []) = value.as_chunks::<2>() else {
                     return None;
                 };
-                let numbers = numbers
-                    .iter()
-                    .map(|number| u16::from_be_bytes(*number).to_string());
+                let numbers = numbers.iter().map(|number| u16::from_be_bytes(*number).to_string());
                 listed(numbers)
             }
             OptionType::Flag => match value {
@@ -276,10 +259,8 @@ fn definition(value: &Value, pointer: &str, problems: &mut Problems) -> Option<O
                 }
             }
         }
-        let codes: Vec<(u8, String)> = members
-            .keys()
-            .filter_map(|key| Some((code(key)?, key.clone())))
-            .collect();
+        let codes: Vec<(u8, String)> =
+            members.keys().filter_map(|key| Some((code(key)?, key.clone()))).collect();
         for (code, key) in codes {
             let pointer = format!("{pointer}/{key}");
             let member = members.remove(&key).unwrap_or_default();
@@ -295,15 +276,7 @@ fn definition(value: &Value, pointer: &str, problems: &mut Problems) -> Option<O
     let name = reader.required("name", text);
     let data = reader.required("type", word(TYPES));
     let defined = reader.required("defined", text);
-    reader.finish(|| {
-        Some(OptionDefinition {
-            name: name?,
-            data: data?,
-            defined: defined?,
-            values,
-            inside,
-        })
-    })
+    reader.finish(|| Some(OptionDefinition { name: name?, data: data?, defined: defined?, values, inside }))
 }
 
 fn pair(what: &str, code: u8, option: Option<&OptionDefinition>, value: &str) -> String {

@@ -104,8 +104,7 @@ impl Dictionary {
     }
 
     fn number(&self, attribute: &Attribute, value: u64) -> String {
-        self.value_name(attribute.number, value)
-            .map_or_else(|| value.to_string(), str::to_owned)
+        self.value_name(attribute.number, value).map_or_else(|| value.to_string(), str::to_owned)
     }
 
     /// Members of type, length, value (RFC 6929 §2.3).
@@ -158,9 +157,7 @@ impl Dictionary {
                 None => break,
             };
             // An attribute shorter than its own header would be read for ever.
-            let cut = (length >= header)
-                .then(|| bytes.split_at_checked(length))
-                .flatten();
+            let cut = (length >= header).then(|| bytes.split_at_checked(length)).flatten();
             let Some((value, rest)) = cut.and_then(|(own, rest)| Some((own.get(header..)?, rest))) else {
                 break;
             };
@@ -188,9 +185,7 @@ fn tag_text(tag: u8) -> String {
 }
 
 fn big_endian(bytes: &[u8]) -> u64 {
-    bytes
-        .iter()
-        .fold(0, |number, byte| (number << 8) | u64::from(*byte))
+    bytes.iter().fold(0, |number, byte| (number << 8) | u64::from(*byte))
 }
 
 fn fixed<const N: usize>(value: &[u8]) -> Option<[u8; N]> {
@@ -217,10 +212,8 @@ fn prefix<const N: usize>(value: &[u8]) -> Option<String> {
 fn interface_id(value: &[u8]) -> Option<String> {
     let bytes = fixed::<8>(value)?;
     let (groups, _) = bytes.as_chunks::<2>();
-    let groups: Vec<String> = groups
-        .iter()
-        .map(|group| format!("{:x}", u16::from_be_bytes(*group)))
-        .collect();
+    let groups: Vec<String> =
+        groups.iter().map(|group| format!("{:x}", u16::from_be_bytes(*group))).collect();
     Some(groups.join(":"))
 }
 

@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 use crate::ids::{TenantId, Uid};
 use crate::model::nas::{Accounting, Requirement, SignReplies};
@@ -98,6 +99,8 @@ pub struct ServiceExtras {
     pub reply_message: Option<Box<str>>,
     /// VRF of its own.
     pub vrf: Option<Box<str>>,
+    /// Address space of its own VRF, shared by the services in it; `None` when `vrf` is.
+    pub space: Option<Arc<Space>>,
 }
 
 /// Where the IPv4 address of a service comes from.
@@ -139,6 +142,8 @@ pub struct Service {
 pub struct Plan {
     /// Its id.
     pub id: Uid,
+    /// Address space of services that name no VRF of their own.
+    pub space: Arc<Space>,
     /// External id, for texts.
     pub name: Box<str>,
     /// What the CRM or operator wrote.
@@ -189,7 +194,7 @@ impl Network {
 }
 
 /// A compiled pool.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Pool {
     /// Its id.
     pub id: Uid,

@@ -96,9 +96,7 @@ impl Owner {
 }
 
 fn living(writes: &[Write]) -> impl Iterator<Item = &Write> {
-    writes
-        .iter()
-        .filter(|write| write.object.envelope.deleted_at.is_none())
+    writes.iter().filter(|write| write.object.envelope.deleted_at.is_none())
 }
 
 /// Finds an object written twice in one change, and two living objects of it with the same name.
@@ -119,7 +117,7 @@ fn check_repeats(writes: &[Write]) -> Result<(), StorageError> {
     let mut keys = HashMap::new();
     for write in living(writes) {
         let owner = Owner::of(&write.object);
-        if let Some(row) = External::of(&write.object) {
+        if let Some(row) = ClaimedId::of(&write.object) {
             let external_id = row.external_id.clone().into_owned();
             let place = (owner.tenant.0, owner.kind, row.external_id, row.source);
             if let Some(holder) = external_ids.insert(place, owner) {
@@ -172,21 +170,18 @@ async fn check_generations(
             return Err(StorageError::Conflict { id: owner.name(), expected, actual });
         }
     }
-    Ok(owners
-        .into_iter()
-        .filter(|owner| stored.contains_key(&(owner.kind, owner.id.0)))
-        .collect())
+    Ok(owners.into_iter().filter(|owner| stored.contains_key(&(owner.kind, owner.id.0))).collect())
 }
 
 #[derive(Serialize)]
-struct External<'a> {
+struct ClaimedId<'a> {
     #[serde(flatten)]
     owner: Owner,
     external_id: Cow<'a, str>,
     source: Cow<'a, str>,
 }
 
-impl<'a> External<'a> {
+impl<'a> ClaimedId<'a> {
     fn of(object: &'a StoredObject) -> Option<Self> {
         let external_id = object.envelope.external_id.as_deref()?;
         Some(Self {
@@ -213,8 +208,8 @@ struct Taken {
 
 /// Takes the external ids and unique keys of all living objects of the change, or says who has one of them.
 async fn claim_names(connection: &mut Connection<'_>, writes: &[Write]) -> Result<(), StorageError> {
-    let external_ids: Vec<External<'_>> =
-        living(writes).filter_map(|write| External::of(&write.object)).collect();
+    let external_ids: Vec<ClaimedId<'_>> =
+        living(writes).filter_map(|write| ClaimedId::of(&write.object)).collect();
     let keys: Vec<Key<'_>> = living(writes)
         .flat_map(|write| {
             let owner = Owner::of(&write.object);
@@ -259,9 +254,7 @@ async fn write_objects(
         .flat_map(|write| {
             let owner = Owner::of(&write.object);
             let labels = &write.object.envelope.labels;
-            labels
-                .iter()
-                .map(move |(name, value)| Label { owner, name: clean(name), value: clean(value) })
+            labels.iter().map(move |(name, value)| Label { owner, name: clean(name), value: clean(value) })
         })
         .collect();
     write_rows(connection, &sql::INSERT_LABELS, &labels).await

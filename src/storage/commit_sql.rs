@@ -49,12 +49,8 @@ macro_rules! forget {
 }
 
 /// Removes what hangs on objects that are about to be written again.
-pub(super) const FORGET: [Statement; 4] = [
-    forget!("object_external"),
-    forget!("object_key"),
-    forget!("object_ref"),
-    forget!("object_label"),
-];
+pub(super) const FORGET: [Statement; 4] =
+    [forget!("object_external"), forget!("object_key"), forget!("object_ref"), forget!("object_label")];
 
 /// The first external id that another object has: (name, kind, id).
 pub(super) const EXTERNAL_TAKEN: Statement = Statement {

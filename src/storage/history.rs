@@ -115,9 +115,7 @@ pub(super) async fn sessions(
     let input = encode(&Input::new(tenant, filter, key, limit))?;
     let (seq, answer) = connection.ask(choose(&sql::SESSIONS, filter), input).await?;
     let rows = observed_rows::sessions(&answer)?;
-    Ok(page(rows, limit, seq, |row| {
-        format!("{}.{}", Millis::from(row.started_at).0, row.id.0.base32())
-    }))
+    Ok(page(rows, limit, seq, |row| format!("{}.{}", Millis::from(row.started_at).0, row.id.0.base32())))
 }
 
 pub(super) async fn session(

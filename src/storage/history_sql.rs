@@ -69,13 +69,29 @@ macro_rules! postgres_binding {
 macro_rules! sqlite_page {
     ($columns:expr, $table:expr, $state:expr, $time:expr, $after:expr, $order:expr, $lead:expr) => {
         concat!(
-            "SELECT (SELECT seq FROM counter), ", $columns, " FROM (SELECT * FROM ", $table, " x
-             WHERE x.tenant = unhex(?1->>'tenant') AND ", $lead, " AND ", $after, "
+            "SELECT (SELECT seq FROM counter), ",
+            $columns,
+            " FROM (SELECT * FROM ",
+            $table,
+            " x
+             WHERE x.tenant = unhex(?1->>'tenant') AND ",
+            $lead,
+            " AND ",
+            $after,
+            "
              AND (?1->>'service' IS NULL OR x.service = unhex(?1->>'service'))
              AND (?1->>'mac' IS NULL OR x.mac = unhex(?1->>'mac'))
-             AND (?1->>'state' IS NULL OR x.", $state, " = ?1->>'state')
-             AND x.", $time, " >= ?1->>'from' AND x.", $time, " < ?1->>'to'
-             ORDER BY ", $order, " LIMIT ?1->>'limit') t"
+             AND (?1->>'state' IS NULL OR x.",
+            $state,
+            " = ?1->>'state')
+             AND x.",
+            $time,
+            " >= ?1->>'from' AND x.",
+            $time,
+            " < ?1->>'to'
+             ORDER BY ",
+            $order,
+            " LIMIT ?1->>'limit') t"
         )
     };
 }
@@ -83,49 +99,86 @@ macro_rules! sqlite_page {
 macro_rules! postgres_page {
     ($columns:expr, $table:expr, $state:expr, $time:expr, $after:expr, $order:expr, $lead:expr) => {
         concat!(
-            "SELECT (SELECT seq FROM counter), coalesce(json_agg(", $columns, " ORDER BY ", $order, ")::text, '[]')
-             FROM (SELECT * FROM ", $table, " x
-             WHERE x.tenant = decode($1::jsonb->>'tenant', 'hex') AND ", $lead, " AND ", $after, "
+            "SELECT (SELECT seq FROM counter), coalesce(json_agg(",
+            $columns,
+            " ORDER BY ",
+            $order,
+            ")::text, '[]')
+             FROM (SELECT * FROM ",
+            $table,
+            " x
+             WHERE x.tenant = decode($1::jsonb->>'tenant', 'hex') AND ",
+            $lead,
+            " AND ",
+            $after,
+            "
              AND ($1::jsonb->>'service' IS NULL OR x.service = decode($1::jsonb->>'service', 'hex'))
              AND ($1::jsonb->>'mac' IS NULL OR x.mac = decode($1::jsonb->>'mac', 'hex'))
-             AND ($1::jsonb->>'state' IS NULL OR x.", $state, " = $1::jsonb->>'state')
-             AND x.", $time, " >= ($1::jsonb->>'from')::bigint AND x.", $time, " < ($1::jsonb->>'to')::bigint
-             ORDER BY ", $order, " LIMIT ($1::jsonb->>'limit')::bigint) t"
+             AND ($1::jsonb->>'state' IS NULL OR x.",
+            $state,
+            " = $1::jsonb->>'state')
+             AND x.",
+            $time,
+            " >= ($1::jsonb->>'from')::bigint AND x.",
+            $time,
+            " < ($1::jsonb->>'to')::bigint
+             ORDER BY ",
+            $order,
+            " LIMIT ($1::jsonb->>'limit')::bigint) t"
         )
     };
 }
 
-/// Keys of rows of `$table` whose prefix overlaps the one asked for: it lies inside, or is one of those above.
+/// Rows of `$prefixes` that overlap the prefix asked for: they lie inside it or are one of those above. `$key` selects
+/// them in the table of the page by `$column`.
 macro_rules! sqlite_overlapping {
-    ($key:expr, $column:expr, $table:expr) => {
+    ($key:expr, $column:expr, $prefixes:expr) => {
         concat!(
-            "(", $key, ") IN (SELECT ", $column, " FROM ", $table, " WHERE tenant = unhex(?1->>'tenant')
+            "(",
+            $key,
+            ") IN (SELECT ",
+            $column,
+            " FROM ",
+            $prefixes,
+            " WHERE tenant = unhex(?1->>'tenant')
                AND first BETWEEN unhex(?1->>'low') AND unhex(?1->>'high')
-             UNION ALL SELECT ", $column, " FROM jsonb_each(?1, '$.above') a CROSS JOIN ", $table, " p
+             UNION ALL SELECT ",
+            $column,
+            " FROM jsonb_each(?1, '$.above') a CROSS JOIN ",
+            $prefixes,
+            " p
                ON p.tenant = unhex(?1->>'tenant') AND p.first = unhex(a.value->>'first')
                AND p.len = a.value->>'len')"
         )
     };
 }
 
+/// The same condition on a row `$row`. An array, unlike a join, is computed once even where the planner has no
+/// statistics yet.
 macro_rules! postgres_overlapping {
-    ($key:expr, $column:expr, $table:expr) => {
+    ($row:expr) => {
         concat!(
-            "(", $key, ") IN (SELECT ", $column, " FROM ", $table, "
-               WHERE tenant = decode($1::jsonb->>'tenant', 'hex') AND first
-               BETWEEN decode($1::jsonb->>'low', 'hex') AND decode($1::jsonb->>'high', 'hex')
-             UNION ALL SELECT ", $column, " FROM (SELECT decode(a.first, 'hex') above_first, a.len above_len
-               FROM jsonb_to_recordset($1::jsonb->'above') AS a(first text, len bigint)) a JOIN ", $table, " p
-               ON p.tenant = decode($1::jsonb->>'tenant', 'hex') AND p.first = a.above_first
-               AND p.len = a.above_len)"
+            "(",
+            $row,
+            ".first BETWEEN decode($1::jsonb->>'low', 'hex') AND decode($1::jsonb->>'high', 'hex')
+              OR (",
+            $row,
+            ".first = ANY (ARRAY(SELECT decode(a.first, 'hex')
+                FROM jsonb_to_recordset($1::jsonb->'above') AS a(first text)))
+              AND (",
+            $row,
+            ".first, ",
+            $row,
+            ".len) IN (SELECT decode(a.first, 'hex'), a.len
+                FROM jsonb_to_recordset($1::jsonb->'above') AS a(first text, len bigint))))"
         )
     };
 }
 
-/// Builds all four ways to the pages of one table from the parts that differ.
+/// Builds all ways to the pages of one table from the parts that differ.
 macro_rules! ways {
     ($doing:expr, $sqlite:ident, $postgres:ident, $table:expr, $state:expr, $time:expr, $order:expr,
-     $sqlite_after:expr, $postgres_after:expr, $key:expr, $column:expr, $prefixes:expr) => {
+     $sqlite_after:expr, $postgres_after:expr, $key:expr, $column:expr, $prefixes:expr, $postgres_prefix:expr) => {
         Ways {
             in_order: ways!(@way $doing, $sqlite, $postgres, $table, $state, $time, $order, $sqlite_after,
                 $postgres_after, "true", "true"),
@@ -139,7 +192,7 @@ macro_rules! ways {
                 concat!("x.", $state, " = $1::jsonb->>'state'")),
             by_prefix: ways!(@way $doing, $sqlite, $postgres, $table, $state, $time, $order, $sqlite_after,
                 $postgres_after, sqlite_overlapping!($key, $column, $prefixes),
-                postgres_overlapping!($key, $column, $prefixes)),
+                $postgres_prefix),
         }
     };
     (@way $doing:expr, $sqlite:ident, $postgres:ident, $table:expr, $state:expr, $time:expr, $order:expr,
@@ -164,7 +217,13 @@ pub(super) const SESSIONS: Ways = ways!(
     "(x.started_at, x.id) < (($1::jsonb->'key'->>0)::bigint, decode($1::jsonb->'key'->>1, 'hex'))",
     "x.id",
     "session",
-    "session_address"
+    "session_address",
+    concat!(
+        "x.id = ANY (ARRAY(SELECT p.session FROM session_address p
+           WHERE p.tenant = decode($1::jsonb->>'tenant', 'hex') AND ",
+        postgres_overlapping!("p"),
+        "))"
+    )
 );
 
 /// The state of a grant is its own; its time is when the holder got it.
@@ -181,7 +240,8 @@ pub(super) const GRANTS: Ways = ways!(
        $1::jsonb->'key'->>2)",
     "x.first, x.len, x.vrf",
     "first, len, vrf",
-    "grant_now"
+    "grant_now",
+    postgres_overlapping!("x")
 );
 
 /// A binding has no state; the filter means its action.
@@ -199,7 +259,8 @@ pub(super) const BINDINGS: Ways = ways!(
        ($1::jsonb->'key'->>2)::bigint, ($1::jsonb->'key'->>3)::bigint)",
     "x.day, x.node, x.sequence, x.part",
     "day, node, sequence, part",
-    "binding"
+    "binding",
+    postgres_overlapping!("x")
 );
 
 pub(super) const SESSION: Statement = Statement {

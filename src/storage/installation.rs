@@ -96,7 +96,7 @@ pub(super) async fn key(
 }
 
 #[derive(Serialize, Deserialize)]
-struct Block {
+struct Owned {
     pool: Hex16,
     block: u32,
     node: u16,
@@ -109,14 +109,12 @@ pub(super) async fn claim_blocks(
     blocks: &[u32],
     node: u16,
 ) -> Result<Vec<BlockRow>, StorageError> {
-    let wanted: Vec<Block> = blocks
-        .iter()
-        .map(|block| Block { pool: pool.into(), block: *block, node, epoch: 1 })
-        .collect();
+    let wanted: Vec<Owned> =
+        blocks.iter().map(|block| Owned { pool: pool.into(), block: *block, node, epoch: 1 }).collect();
     super::commit::write_rows(connection, &sql::CLAIM_BLOCKS, &wanted).await?;
     let input = serde_json::json!({"pool": Hex16::from(pool)});
     let (_, answer) = connection.ask(&sql::BLOCKS, input.to_string()).await?;
-    let rows = decode::<Block>("pool block", &answer)?;
+    let rows = decode::<Owned>("pool block", &answer)?;
     Ok(rows
         .into_iter()
         .map(|row| BlockRow {

@@ -27,7 +27,8 @@ pub(super) const TOKENS: Statement = Statement {
     sqlite: "SELECT count(*) + 0 * length(?1), json_group_array(json_array(hex(t.id), hex(t.tenant), t.name,
                t.source, hex(t.hash), t.scopes, t.created_at, t.expires_at, t.revoked_at))
              FROM (SELECT * FROM token ORDER BY id) t",
-    postgres: "SELECT count(*) + 0 * length($1::text), coalesce(json_agg(json_build_array(encode(t.id, 'hex'),
+    postgres:
+        "SELECT count(*) + 0 * length($1::text), coalesce(json_agg(json_build_array(encode(t.id, 'hex'),
                  encode(t.tenant, 'hex'), t.name, t.source, encode(t.hash, 'hex'), t.scopes, t.created_at,
                  t.expires_at, t.revoked_at) ORDER BY t.id)::text, '[]') FROM token t",
 };
@@ -72,7 +73,8 @@ pub(super) const BLOCKS: Statement = Statement {
     doing: "reading pool blocks",
     sqlite: "SELECT count(*), json_group_array(json_array(hex(b.pool), b.block, b.node, b.epoch))
              FROM (SELECT * FROM pool_block WHERE pool = unhex(?1->>'pool') ORDER BY block) b",
-    postgres: "SELECT count(*), coalesce(json_agg(json_build_array(encode(b.pool, 'hex'), b.block, b.node, b.epoch)
+    postgres:
+        "SELECT count(*), coalesce(json_agg(json_build_array(encode(b.pool, 'hex'), b.block, b.node, b.epoch)
                  ORDER BY b.block)::text, '[]')
                FROM pool_block b WHERE b.pool = decode($1::jsonb->>'pool', 'hex')",
 };

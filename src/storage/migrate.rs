@@ -88,7 +88,8 @@ pub(super) async fn sqlite(connection: &mut SqliteConnection, through: i64) -> R
 /// As [`sqlite`]. Leaves the connection with other time limits: building an index may take long.
 pub(super) async fn postgres(connection: &mut PgConnection, through: i64) -> Result<i64, StorageError> {
     let failed = |error| failure("migrating the schema", error);
-    let patience = "SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0";
+    let patience =
+        "SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0";
     sqlx::raw_sql(patience).execute(&mut *connection).await.map_err(failed)?;
     // Held until the connection closes.
     let lock = sqlx::query("SELECT pg_advisory_lock($1)").bind(LOCK);
@@ -109,9 +110,7 @@ pub(super) async fn postgres(connection: &mut PgConnection, through: i64) -> Res
 }
 
 fn missing(found: i64, through: i64) -> impl Iterator<Item = &'static Migration> {
-    MIGRATIONS
-        .iter()
-        .filter(move |migration| migration.version > found && migration.version <= through)
+    MIGRATIONS.iter().filter(move |migration| migration.version > found && migration.version <= through)
 }
 
 /// The newest version in `schema`; 0 when there is no such table.
@@ -122,21 +121,20 @@ pub(super) async fn version(connection: &mut Connection<'_>) -> Result<i64, Stor
             let table = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'schema'";
             match sqlx::query_scalar::<_, i64>(table).fetch_one(&mut **connection).await {
                 Ok(0) => Ok(0),
-                Ok(_) => sqlx::query(newest)
-                    .fetch_one(&mut **connection)
-                    .await
-                    .and_then(|row| row.try_get(0)),
+                Ok(_) => {
+                    sqlx::query(newest).fetch_one(&mut **connection).await.and_then(|row| row.try_get(0))
+                }
                 Err(error) => Err(error),
             }
         }
         Connection::Postgres(connection) => {
-            let table = "SELECT count(*) FROM pg_tables WHERE schemaname = current_schema() AND tablename = 'schema'";
+            let table =
+                "SELECT count(*) FROM pg_tables WHERE schemaname = current_schema() AND tablename = 'schema'";
             match sqlx::query_scalar::<_, i64>(table).fetch_one(&mut **connection).await {
                 Ok(0) => Ok(0),
-                Ok(_) => sqlx::query(newest)
-                    .fetch_one(&mut **connection)
-                    .await
-                    .and_then(|row| row.try_get(0)),
+                Ok(_) => {
+                    sqlx::query(newest).fetch_one(&mut **connection).await.and_then(|row| row.try_get(0))
+                }
                 Err(error) => Err(error),
             }
         }
@@ -164,8 +162,8 @@ mod tests {
             assert_eq!(files, listed, "{dialect}");
         }
         assert_eq!(MIGRATIONS.last().unwrap().version, KNOWN);
-        for (position, migration) in MIGRATIONS.iter().enumerate() {
-            assert_eq!(migration.version, position as i64 + 1);
+        for (migration, expected) in MIGRATIONS.iter().zip(1..) {
+            assert_eq!(migration.version, expected);
             for text in [migration.sqlite, migration.postgres] {
                 assert!(text.starts_with("--"), "{} says what it is for", migration.name);
             }

@@ -30,13 +30,7 @@ pub(super) async fn find(
     kind: Kind,
     lookup: &Lookup,
 ) -> Result<Vec<StoredObject>, StorageError> {
-    let mut input = FindInput {
-        tenant: tenant.0.into(),
-        kind,
-        id: None,
-        external_id: None,
-        source: None,
-    };
+    let mut input = FindInput { tenant: tenant.0.into(), kind, id: None, external_id: None, source: None };
     let statement = match lookup {
         Lookup::Id(id) => {
             input.id = Some((*id).into());
@@ -123,11 +117,7 @@ pub(super) async fn list(
 pub(super) fn page<T>(mut items: Vec<T>, limit: usize, seq: i64, key: impl Fn(&T) -> String) -> Page<T> {
     let more = items.len() > limit;
     items.truncate(limit);
-    Page {
-        next: items.last().filter(|_| more).map(key),
-        items,
-        as_of_seq: seq.cast_unsigned(),
-    }
+    Page { next: items.last().filter(|_| more).map(key), items, as_of_seq: seq.cast_unsigned() }
 }
 
 fn after_id(after: Option<&str>) -> Result<String, StorageError> {

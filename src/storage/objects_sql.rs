@@ -127,10 +127,7 @@ macro_rules! postgres_list {
 
 pub(super) const LIST: Statement = Statement {
     doing: "listing objects",
-    sqlite: sqlite_list!(
-        "object x WHERE x.tenant = unhex(?1->>'tenant') AND x.kind = ?1->>'kind'",
-        "x.id"
-    ),
+    sqlite: sqlite_list!("object x WHERE x.tenant = unhex(?1->>'tenant') AND x.kind = ?1->>'kind'", "x.id"),
     postgres: postgres_list!(
         "object x WHERE x.tenant = decode($1::jsonb->>'tenant', 'hex') AND x.kind = $1::jsonb->>'kind'",
         "x.id"
@@ -216,8 +213,12 @@ macro_rules! sqlite_bound {
     ($table:expr) => {
         concat!(
             "WITH edge(last, first, beyond) AS (SELECT (SELECT seq FROM counter),
-               (SELECT seq FROM ", $table, " seq > ?1->>'seq' ORDER BY seq LIMIT 1),
-               (SELECT seq FROM ", $table, " seq > ?1->>'seq' ORDER BY seq LIMIT 1 OFFSET ?1->>'limit')),
+               (SELECT seq FROM ",
+            $table,
+            " seq > ?1->>'seq' ORDER BY seq LIMIT 1),
+               (SELECT seq FROM ",
+            $table,
+            " seq > ?1->>'seq' ORDER BY seq LIMIT 1 OFFSET ?1->>'limit')),
              bound(through) AS MATERIALIZED (SELECT CASE WHEN beyond IS NULL THEN last
                WHEN first < beyond THEN beyond - 1 ELSE beyond END FROM edge) "
         )
@@ -228,8 +229,12 @@ macro_rules! postgres_bound {
     ($table:expr) => {
         concat!(
             "WITH edge(last, first, beyond) AS (SELECT (SELECT seq FROM counter),
-               (SELECT seq FROM ", $table, " seq > ($1::jsonb->>'seq')::bigint ORDER BY seq LIMIT 1),
-               (SELECT seq FROM ", $table, " seq > ($1::jsonb->>'seq')::bigint ORDER BY seq LIMIT 1
+               (SELECT seq FROM ",
+            $table,
+            " seq > ($1::jsonb->>'seq')::bigint ORDER BY seq LIMIT 1),
+               (SELECT seq FROM ",
+            $table,
+            " seq > ($1::jsonb->>'seq')::bigint ORDER BY seq LIMIT 1
                   OFFSET ($1::jsonb->>'limit')::bigint)),
              bound(through) AS MATERIALIZED (SELECT CASE WHEN beyond IS NULL THEN last
                WHEN first < beyond THEN beyond - 1 ELSE beyond END FROM edge) "

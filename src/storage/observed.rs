@@ -6,12 +6,12 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::StorageError;
 use super::commit::write_rows;
 use super::observed_rows::{StoredAddress, StoredBinding, StoredGrant, StoredSession, addresses};
 use super::observed_sql as sql;
 use super::rows::encode;
 use super::statement::Connection;
-use super::StorageError;
 use crate::limits::STORAGE_WRITE_ROWS_MAX;
 use crate::model::observed::{GrantRow, ObservedBatch};
 

@@ -295,5 +295,6 @@ fn read_mac(what: &str, stored: &HexBytes<'_>) -> Result<Mac, StorageError> {
 }
 
 fn read_prefix(what: &str, first: Hex16, len: u8) -> Result<Prefix, StorageError> {
-    Prefix::from_raw(first.0, len).ok_or_else(|| damaged(what, &format_args!("{:032x}/{len} is no prefix", first.0)))
+    Prefix::from_raw(first.0, len)
+        .ok_or_else(|| damaged(what, &format_args!("{:032x}/{len} is no prefix", first.0)))
 }

@@ -175,7 +175,8 @@ pub(super) const FREE_GRANTS: Statement = Statement {
                AND g.len = i.value->>'len' AND g.vrf = i.value->>'vrf'
                WHERE CASE WHEN g.node = i.value->>'node' THEN i.value->>'sequence' > g.sequence
                ELSE i.value->>'since' >= g.since END)",
-    postgres: "DELETE FROM grant_now g USING json_to_recordset($1::json) AS i(tenant text, first text, len bigint,
+    postgres:
+        "DELETE FROM grant_now g USING json_to_recordset($1::json) AS i(tenant text, first text, len bigint,
                  vrf text, since bigint, node bigint, sequence bigint)
                WHERE g.tenant = decode(i.tenant, 'hex') AND g.first = decode(i.first, 'hex') AND g.len = i.len
                AND g.vrf = i.vrf AND CASE WHEN g.node = i.node THEN i.sequence > g.sequence

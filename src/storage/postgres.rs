@@ -62,7 +62,8 @@ impl Drop for Link {
 
 /// Time for a request about `rows` rows.
 pub(super) fn deadline(rows: usize) -> Duration {
-    ANSWER + Duration::from_micros(DATABASE_ROW_ALLOWANCE_US).saturating_mul(rows.try_into().unwrap_or(u32::MAX))
+    ANSWER
+        + Duration::from_micros(DATABASE_ROW_ALLOWANCE_US).saturating_mul(rows.try_into().unwrap_or(u32::MAX))
 }
 
 /// Gives up on `request` when its time is over.
@@ -97,7 +98,11 @@ impl Lease {
     }
 
     /// Runs a statement without parameters.
-    pub(super) async fn execute(&mut self, doing: &'static str, text: &'static str) -> Result<(), StorageError> {
+    pub(super) async fn execute(
+        &mut self,
+        doing: &'static str,
+        text: &'static str,
+    ) -> Result<(), StorageError> {
         let connection = self.connection()?;
         let done = sqlx::raw_sql(text).execute(connection).await;
         done.map(drop).map_err(|error| failure(doing, error))
@@ -136,11 +141,17 @@ async fn listen(pool: PgPool, committed: Arc<Notify>) {
     let pause = Duration::from_millis(DATABASE_LISTENER_CHECK_MS);
     loop {
         if let Ok(Ok(mut listener)) = timeout(ANSWER, connect_listener(&pool)).await {
-            committed.notify_waiters();
+            tell(&committed);
             while still_hears(&mut listener, &committed, pause).await {}
         }
         tokio::time::sleep(pause / 15).await;
     }
+}
+
+fn tell(committed: &Notify) {
+    // Those waiting now wake; for one that comes next, the permit is kept.
+    committed.notify_waiters();
+    committed.notify_one();
 }
 
 async fn connect_listener(pool: &PgPool) -> Result<PgListener, sqlx::Error> {
@@ -153,8 +164,7 @@ async fn connect_listener(pool: &PgPool) -> Result<PgListener, sqlx::Error> {
 async fn still_hears(listener: &mut PgListener, committed: &Notify, pause: Duration) -> bool {
     match timeout(pause, listener.try_recv()).await {
         Ok(Ok(Some(_))) => {
-            committed.notify_waiters();
-            committed.notify_one();
+            tell(committed);
             true
         }
         Ok(Ok(None) | Err(_)) => false,

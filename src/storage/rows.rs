@@ -71,10 +71,8 @@ impl<'de> Deserialize<'de> for HexBytes<'_> {
         let text = <&str>::deserialize(deserializer)?;
         let (pairs, rest) = text.as_bytes().as_chunks::<2>();
         let digit = |symbol: u8| char::from(symbol).to_digit(16);
-        let bytes: Option<Vec<u8>> = pairs
-            .iter()
-            .map(|[high, low]| Some((digit(*high)? << 4 | digit(*low)?) as u8))
-            .collect();
+        let bytes: Option<Vec<u8>> =
+            pairs.iter().map(|[high, low]| Some((digit(*high)? << 4 | digit(*low)?) as u8)).collect();
         match bytes {
             Some(bytes) if rest.is_empty() => Ok(Self(bytes.into())),
             _ => Err(D::Error::custom("not hexadecimal digits")),
@@ -104,11 +102,7 @@ impl From<Millis> for Stamp {
 
 /// Text as both dialects can store it.
 pub(super) fn clean(text: &str) -> Cow<'_, str> {
-    if text.contains('\0') {
-        text.replace('\0', "\u{fffd}").into()
-    } else {
-        text.into()
-    }
+    if text.contains('\0') { text.replace('\0', "\u{fffd}").into() } else { text.into() }
 }
 
 /// A JSON document for a statement. The row types hold nothing that JSON cannot express.
@@ -127,10 +121,7 @@ pub(super) fn inner<T: DeserializeOwned>(what: &str, text: &str) -> Result<T, St
 }
 
 pub(super) fn damaged(what: &str, why: &dyn std::fmt::Display) -> StorageError {
-    StorageError::Damaged {
-        what: what.to_owned(),
-        why: why.to_string(),
-    }
+    StorageError::Damaged { what: what.to_owned(), why: why.to_string() }
 }
 
 /// One row of `object`.
@@ -211,10 +202,7 @@ impl<'a> ObjectRow<'a> {
 
 /// The objects of an answer.
 pub(super) fn objects(answer: &str) -> Result<Vec<StoredObject>, StorageError> {
-    decode::<ObjectRow<'_>>("object", answer)?
-        .into_iter()
-        .map(ObjectRow::object)
-        .collect()
+    decode::<ObjectRow<'_>>("object", answer)?.into_iter().map(ObjectRow::object).collect()
 }
 
 /// One row of `event`.

@@ -47,10 +47,8 @@ impl Link {
         let opening = |error| failure("opening the database file", error);
         // The writer first: it makes the file a write-ahead one, which readers then find.
         let writer = pool(1).connect_with(options.clone()).await.map_err(opening)?;
-        let readers = pool(DATABASE_READERS_MAX)
-            .connect_with(options.read_only(true))
-            .await
-            .map_err(opening)?;
+        let readers =
+            pool(DATABASE_READERS_MAX).connect_with(options.read_only(true)).await.map_err(opening)?;
         Ok(Self { writer, readers, committed: Notify::new() })
     }
 
@@ -62,10 +60,7 @@ impl Link {
         &self,
         doing: &'static str,
     ) -> Result<Transaction<'static, Sqlite>, StorageError> {
-        self.writer
-            .begin_with("BEGIN IMMEDIATE")
-            .await
-            .map_err(|error| failure(doing, error))
+        self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(|error| failure(doing, error))
     }
 
     /// The writing connection outside a transaction.
@@ -93,12 +88,7 @@ fn prepare(path: &Path) -> std::io::Result<()> {
     if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     }
-    let file = std::fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path)?;
+    let file = std::fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
     if file.metadata()?.permissions().mode() & 0o077 != 0 {
         file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
     }

@@ -107,10 +107,7 @@ mod tests {
     fn a_lost_connection_is_unavailable_and_a_wrong_statement_is_not() {
         let lost = Error::Io(std::io::Error::from(std::io::ErrorKind::ConnectionReset));
         assert!(matches!(failure("x", lost), StorageError::Unavailable { .. }));
-        assert!(matches!(
-            failure("x", Error::PoolTimedOut),
-            StorageError::Unavailable { .. }
-        ));
+        assert!(matches!(failure("x", Error::PoolTimedOut), StorageError::Unavailable { .. }));
         assert!(matches!(failure("x", Error::RowNotFound), StorageError::Failed { .. }));
     }
 }
