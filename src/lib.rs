@@ -1,5 +1,6 @@
 //! Lastmile: the daemon between an ISP's CRM and its access network.
 
+pub mod app;
 pub mod config;
 pub mod decision;
 pub mod dhcp;
@@ -16,3 +17,4 @@ pub mod secret;
 pub mod snapshot;
 pub mod storage;
 pub mod time;
+pub mod vault;

@@ -66,33 +66,29 @@ pub const API_PAGE_DEFAULT: usize = 100;
 pub const API_PAGE_MAX: usize = 1_000;
 /// Time an API request may take, in milliseconds.
 pub const API_DEADLINE_MS: u64 = 30_000;
+/// Longest body of a request that applies a whole set of definitions, in bytes.
+pub const API_APPLY_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Times a write is tried again because another writer was faster.
+pub const API_COMMIT_ATTEMPTS_MAX: usize = 8;
+/// Longest wait of a status request for a service to be in force, in milliseconds.
+pub const API_STATUS_WAIT_MS_MAX: u64 = 25_000;
+/// Time in which the head of an API request must have arrived, in milliseconds.
+pub const API_HEAD_MS_MAX: u64 = 10_000;
+/// API connections open at once, over all listeners.
+pub const API_CONNECTIONS_MAX: usize = 512;
+/// Labels of one object.
+pub const LABELS_MAX: usize = 32;
+/// Annotations of one object, names and values together, in bytes.
+pub const ANNOTATIONS_BYTES_MAX: usize = 4096;
+/// Names compared with an unknown reference, to find what was probably meant.
+pub const NEAR_NAMES_MAX: usize = 1_000;
+/// Objects, sessions or decisions that an explanation shows of each sort.
+pub const WHY_ROWS_MAX: usize = 10;
+/// Time after which tokens are read again, so that a revocation on another node is heard of, in milliseconds.
+pub const TOKEN_CACHE_MS: u64 = 5_000;
+/// Shortest time between two reads of the tokens because of an unknown one, in milliseconds.
+pub const TOKEN_RELOAD_MS: u64 = 1_000;
 
-/// Objects or rows in one page that storage reads at most.
-pub const STORAGE_PAGE_ROWS_MAX: usize = 10_000;
-/// Objects that the bulk read takes in one statement.
-pub const STORAGE_SCAN_SLICE_ROWS: usize = 1_024;
-/// Rows that one statement writes at most: bounds the text of its parameter.
-pub const STORAGE_WRITE_ROWS_MAX: usize = 4_096;
-/// Referrers that the refusal of a deletion names.
-pub const STORAGE_REFERRERS_NAMED_MAX: usize = 10;
-/// Time in which a database on the network must answer a short request, in milliseconds.
-pub const DATABASE_ANSWER_MS: u64 = 5_000;
-/// Further time for every row of a bulk request, in microseconds.
-pub const DATABASE_ROW_ALLOWANCE_US: u64 = 2_000;
-/// Time a transaction waits for another writer of the same database, in milliseconds.
-pub const DATABASE_LOCK_MS: u64 = 4_000;
-/// Time after which the database ends a transaction whose client says nothing, in milliseconds.
-pub const DATABASE_IDLE_TRANSACTION_MS: u64 = 10_000;
-/// Time after which the database itself cancels a statement, in milliseconds.
-pub const DATABASE_STATEMENT_MS: u64 = 60_000;
-/// Time between looks at a silent notification connection, and between attempts to open it again, in milliseconds.
-pub const DATABASE_LISTENER_CHECK_MS: u64 = 15_000;
-/// Time that bringing a schema up to date may take, in milliseconds.
-pub const DATABASE_MIGRATION_MS: u64 = 600_000;
-/// Connections to a database, the one that listens included.
-pub const DATABASE_CONNECTIONS_MAX: u32 = 12;
-/// Reading connections to an embedded database; writing has one.
-pub const DATABASE_READERS_MAX: u32 = 4;
 /// Longest path of a Unix socket that every kernel we run on accepts (`sun_path`), in bytes.
 pub const SOCKET_PATH_BYTES_MAX: usize = 107;
 /// Size of a journal segment that may be configured, in bytes.
@@ -169,5 +165,7 @@ const _: () =
     assert!(DHCP4_PADDED_BYTES_MIN <= (DHCP4_CLIENT_DATAGRAM_BYTES_MIN - IPV4_UDP_HEADER_BYTES) as usize);
 const _: () = assert!(COMMIT_BATCH_RECORDS_MAX <= COMMITS_IN_FLIGHT_MAX);
 const _: () = assert!(API_PAGE_DEFAULT <= API_PAGE_MAX);
+const _: () = assert!(API_STATUS_WAIT_MS_MAX < API_DEADLINE_MS);
+const _: () = assert!(API_HEAD_MS_MAX < API_DEADLINE_MS);
 const _: () = assert!(API_PAGE_MAX <= STORAGE_PAGE_ROWS_MAX);
 const _: () = assert!(DATABASE_LOCK_MS < DATABASE_ANSWER_MS);
