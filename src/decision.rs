@@ -280,7 +280,25 @@ pub const REASONS: &[(&str, &str)] = &[
     ("not-a-request", "not a message for a server"),
     ("wrong-address", "the client asked for an address that is not its own; it was told so"),
     ("no-record", "nothing is known of the client's lease, and the network is not authoritative: silence"),
-    ("untrusted-line", "option 82 of this relay is not trusted and no other identity is known"),
+    (
+        "untrusted-line",
+        "option 82 counts only from a relay that is listed with trust_option82, and no other identity is known",
+    ),
+    (
+        "not-holder",
+        "the address is not this client's, and no relay could carry a NAK; it will ask again through one",
+    ),
+    ("address-off-network", "the address assigned to the service lies outside the network it is on now"),
+    ("no-ipv4", "the service has no IPv4 address"),
+    ("no-client", "the message has neither a hardware address nor a client identifier"),
+    (
+        "no-server-id",
+        "the address this message came to is not known; set server_id of the network or bind to an address",
+    ),
+    (
+        "dhcp4-request-form",
+        "server id, requested address and ciaddr do not fit together (RFC 2131 §4.3.2): a defect of the client",
+    ),
 ];
 
 /// What a reason code means, in words.

@@ -1,10 +1,13 @@
 //! Lastmile: the daemon between an ISP's CRM and its access network.
 
 pub mod app;
+pub mod applier;
+pub mod checkpoint;
 pub mod config;
 pub mod decision;
 pub mod dhcp;
 pub mod document;
+pub mod history;
 pub mod ids;
 pub mod journal;
 pub mod ledger;
@@ -12,9 +15,12 @@ pub mod limits;
 pub mod model;
 pub mod net;
 pub mod netdefs;
+pub mod pipeline;
 pub mod radius;
 pub mod secret;
+pub mod servers;
 pub mod snapshot;
 pub mod storage;
+pub mod telemetry;
 pub mod time;
 pub mod vault;

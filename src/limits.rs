@@ -26,6 +26,12 @@ pub const DHCP4_CLIENT_DATAGRAM_BYTES_MIN: u16 = 576;
 pub const DHCP4_CLIENT_DATAGRAM_BYTES_MAX: u16 = 1500;
 /// IPv4 header without options and UDP header, in bytes.
 pub const IPV4_UDP_HEADER_BYTES: u16 = 28;
+/// How long an address stays offered to a client that does not ask for it, in seconds.
+pub const DHCP_OFFER_SECS: u64 = 60;
+/// Shortest lease that a client can ask for (option 51), in seconds; networks may be set to less.
+pub const DHCP_LEASE_ASKED_SECS_MIN: u32 = 120;
+/// Shortest remainder of a durable lease that is confirmed while the journal takes no records, in seconds.
+pub const DHCP_LEASE_REMAINDER_SECS_MIN: u32 = 60;
 /// Datagrams taken from or given to the kernel in one call.
 pub const DATAGRAMS_PER_CALL_MAX: usize = 64;
 /// Bytes kept for one received datagram; a longer one is truncated by the kernel and discarded by the decoder.
@@ -36,6 +42,9 @@ pub const SEND_WAIT_MS_MAX: i32 = 5;
 pub const SEND_WAITS_PER_FLUSH_MAX: u32 = 4;
 /// Sockets one worker waits for.
 pub const SOCKETS_PER_WAITER_MAX: usize = 64;
+/// A datagram that waited longer than this in the socket's buffer is dropped unread, in milliseconds: its sender has sent
+/// it again since. Under overload this drops the oldest first.
+pub const DATAGRAM_AGE_MS_MAX: u64 = 2_000;
 
 /// Requests that may wait for the journal at once, over all workers.
 pub const COMMITS_IN_FLIGHT_MAX: usize = 16_384;
@@ -55,6 +64,8 @@ pub const DELAYED_REJECTS_MAX: usize = 8_192;
 
 /// Decisions kept in memory for `lastmile why` and `GET /v1/decisions`.
 pub const DECISIONS_MAX: usize = 65_536;
+/// Longest text of a line in a decision, in bytes; journal records have it whole.
+pub const DECISION_LINE_BYTES_MAX: usize = 128;
 
 /// Longest API request body, in bytes.
 pub const API_BODY_BYTES_MAX: usize = 1024 * 1024;
@@ -169,3 +180,33 @@ const _: () = assert!(API_STATUS_WAIT_MS_MAX < API_DEADLINE_MS);
 const _: () = assert!(API_HEAD_MS_MAX < API_DEADLINE_MS);
 const _: () = assert!(API_PAGE_MAX <= STORAGE_PAGE_ROWS_MAX);
 const _: () = assert!(DATABASE_LOCK_MS < DATABASE_ANSWER_MS);
+
+/// Bytes before the first record of a journal segment: one page, so that no header shares a sector with a record.
+pub const JOURNAL_HEADER_BYTES: usize = 4096;
+/// Smallest journal segment, in bytes.
+pub const JOURNAL_SEGMENT_BYTES_MIN: u64 = 256 * 1024;
+/// Largest journal segment, in bytes.
+pub const JOURNAL_SEGMENT_BYTES_MAX: u64 = 1024 * 1024 * 1024;
+/// Journal segment unless configured otherwise, in bytes.
+pub const JOURNAL_SEGMENT_BYTES_DEFAULT: u64 = 64 * 1024 * 1024;
+/// Bytes one group commit writes at most: any batch fits an empty segment of any permitted size.
+pub const COMMIT_BATCH_BYTES_MAX: usize = JOURNAL_SEGMENT_BYTES_MIN as usize - JOURNAL_HEADER_BYTES;
+/// Payload bytes that may wait for the journal at once, over all lanes.
+pub const COMMIT_QUEUE_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Lanes of a journal: one per thread that submits.
+pub const JOURNAL_LANES_MAX: usize = 256;
+/// Journal on disk, all segments together, unless configured otherwise, in bytes.
+pub const JOURNAL_BACKLOG_BYTES_DEFAULT: u64 = 8 * 1024 * 1024 * 1024;
+/// Longest time a record that nobody waits for stays unwritten unless configured otherwise, in milliseconds.
+pub const JOURNAL_FLUSH_AFTER_MS: u64 = 5;
+/// Time between two attempts of an unavailable journal to write again unless configured otherwise, in
+/// milliseconds.
+pub const JOURNAL_PROBE_AFTER_MS: u64 = 1_000;
+const _: () =
+    assert!(COMMIT_BATCH_RECORDS_MAX <= u16::MAX as usize + 1, "a record's place in its batch is a u16");
+const _: () = assert!(JOURNAL_RECORD_BYTES_MAX <= COMMIT_BATCH_BYTES_MAX);
+const _: () = assert!(COMMIT_BATCH_BYTES_MAX <= COMMIT_QUEUE_BYTES_MAX);
+const _: () = assert!(JOURNAL_SEGMENT_BYTES_MIN <= JOURNAL_SEGMENT_BYTES_DEFAULT);
+const _: () = assert!(JOURNAL_SEGMENT_BYTES_DEFAULT <= JOURNAL_SEGMENT_BYTES_MAX);
+/// Journal records that the applier writes to storage in one transaction.
+pub const APPLIER_BATCH_RECORDS_MAX: usize = 20_000;

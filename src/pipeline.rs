@@ -11,8 +11,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::decision::Decision;
 use crate::ids::Entropy;
+use crate::journal::Durable;
 use crate::journal::record::Record;
-use crate::journal::token::Durable;
 use crate::ledger::Ledger;
 use crate::snapshot::Snapshot;
 use crate::time::Moment;
@@ -102,6 +102,7 @@ pub trait Protocol: Send + Sync {
     /// Encodes the reply of what is durable now; `None` when it does not fit, which is counted.
     fn finish(&self, pending: &Self::Pending, durable: Durable, out: &mut [u8]) -> Option<Outgoing>;
 
-    /// The journal failed: forget what was begun, so that a retransmission starts anew.
+    /// The journal failed: forget what was begun, so that a retransmission starts anew. The caller gives the ledger its
+    /// reservations back.
     fn fail(&self, pending: &Self::Pending);
 }

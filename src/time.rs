@@ -158,6 +158,16 @@ impl SteadyClock {
     }
 }
 
+impl SteadyClock {
+    /// The system's wall clock in nanoseconds since the Unix epoch: only for comparing with kernel timestamps.
+    #[expect(clippy::disallowed_methods, reason = "kernel receive timestamps are wall-clock times")]
+    pub fn realtime_nanos(&self) -> u64 {
+        std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .map_or(0, |since| since.as_nanos() as u64)
+    }
+}
+
 impl Clock for SteadyClock {
     fn now(&self) -> Moment {
         let elapsed = self.origin.elapsed();

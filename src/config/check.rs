@@ -80,10 +80,32 @@ fn check_node(node: &wire::Node, source: &mut Source<'_>) -> NodeConfig {
     NodeConfig {
         id: within(&node.id, &(1..=u64::from(u16::MAX)), source) as u16,
         name: node.name.value.clone(),
+        share: share(&node.share, source),
         state: absolute(&node.state, source),
         run: absolute(&node.run, source),
     }
 }
+
+/// `part/of`, both from 1.
+fn share(item: &Item<String>, source: &mut Source<'_>) -> (u32, u32) {
+    let parts =
+        item.value.split_once('/').and_then(|(part, of)| Some((part.parse().ok()?, of.parse().ok()?)));
+    match parts {
+        Some((part, of)) if (1..=of).contains(&part) && of <= NODES_MAX => (part, of),
+        _ => {
+            wrong(
+                source,
+                item,
+                "a share is `part/of` with part from 1 to of",
+                "write for example `share = \"1/2\"`",
+            );
+            (1, 1)
+        }
+    }
+}
+
+/// Nodes that may share one database.
+const NODES_MAX: u32 = 64;
 
 fn check_storage(storage: &wire::Storage, source: &mut Source<'_>) -> StorageConfig {
     StorageConfig {

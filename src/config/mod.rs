@@ -61,6 +61,8 @@ pub struct NodeConfig {
     pub id: u16,
     /// Name for operators.
     pub name: String,
+    /// This node's part of every pool, and of how many.
+    pub share: (u32, u32),
     /// Directory of what must survive a reboot.
     pub state: PathBuf,
     /// Directory of what need not.

@@ -4,4 +4,5 @@
 //! codes and relay forms have nothing in common, so each version has its own codec and core, with the same
 //! file names in the order of the path.
 
+pub mod lease_time;
 pub mod v4;

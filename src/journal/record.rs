@@ -68,6 +68,21 @@ pub struct Owner {
 }
 
 impl Owner {
+    /// The key of a line: a hash of its remote-id and circuit-id, the same for RADIUS and DHCP; 0 when neither is known.
+    pub fn line_key(remote_id: Option<&[u8]>, circuit_id: Option<&[u8]>) -> u64 {
+        if remote_id.is_none() && circuit_id.is_none() {
+            return 0;
+        }
+        let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+        for part in [remote_id, circuit_id] {
+            let part = part.unwrap_or_default();
+            for byte in (part.len() as u32).to_le_bytes().iter().chain(part) {
+                hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
+            }
+        }
+        hash.max(1)
+    }
+
     /// Whether nothing is known of the owner.
     pub fn is_unknown(self) -> bool {
         self == Self::default()

@@ -310,7 +310,7 @@ impl Ledger {
             }
             WantSource::Pools(pools) => {
                 if let Some(offer) = slot.reserved.iter().find(|reserved| {
-                    reserved.role == want.role
+                    offer_fits(reserved, want)
                         && request.requested.is_none_or(|wanted| wanted == reserved.prefix)
                 }) {
                     return Ok((offer.prefix, offer.pool));
@@ -413,6 +413,15 @@ pub(super) fn fits(grant: &Grant, want: &Want<'_>, space: &Space) -> bool {
         && match want.source {
             WantSource::Fixed(prefix) => grant.prefix == prefix,
             WantSource::Pools(pools) => pools.iter().any(|pool| pool.id == grant.pool.0),
+        }
+}
+
+/// Whether what is offered already is what the policy would give here: a service may be on several networks.
+pub(super) fn offer_fits(offer: &Reservation, want: &Want<'_>) -> bool {
+    offer.role == want.role
+        && match want.source {
+            WantSource::Fixed(prefix) => offer.prefix == prefix,
+            WantSource::Pools(pools) => pools.iter().any(|pool| pool.id == offer.pool.0),
         }
 }
 

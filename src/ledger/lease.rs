@@ -2,7 +2,7 @@
 
 use smallvec::SmallVec;
 
-use super::admit::fits;
+use super::admit::{fits, offer_fits};
 use super::holder::{Grant, Reservation};
 use super::{AdmitRequest, Denied, Ledger, Want, WantSource};
 use crate::ids::PoolId;
@@ -56,7 +56,7 @@ impl Ledger {
         if let Some(grant) = known.as_ref().filter(|grant| grant.live) {
             return Ok(Offered { prefix: grant.prefix, pool: grant.pool });
         }
-        if let Some(offer) = slot.reserved.iter_mut().find(|reserved| reserved.role == want.role) {
+        if let Some(offer) = slot.reserved.iter_mut().find(|reserved| offer_fits(reserved, want)) {
             offer.offer_until = offer.offer_until.map(|_| until);
             return Ok(Offered { prefix: offer.prefix, pool: offer.pool });
         }
@@ -143,6 +143,16 @@ impl Ledger {
                     pool.abort(prefix, holder);
                 }
             }
+        }
+    }
+
+    /// Forgets what is offered to a client that chose another server, whatever address that was.
+    pub fn withdraw_offers(&self, holder: Holder, owner: Owner) {
+        let mut shard = self.shard(holder).lock();
+        let slots = shard.holders.get_mut(&holder.0).map(|state| state.slots.iter_mut());
+        for slot in slots.into_iter().flatten().filter(|slot| slot.owner.matches(owner)) {
+            // Every offer has ended by then; what is in flight to the journal has no end and stays.
+            self.drop_stale_offers(holder, slot, Stamp::MAX);
         }
     }
 

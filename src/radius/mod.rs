@@ -36,4 +36,17 @@
 //! - MS-CHAP: its check is a credential decision and belongs to the core; the codec hands out the values.
 //! - Nested attribute groups: RFC 6929 `tlv` values are handed out as raw bytes for the dictionary to walk.
 
+pub mod acct;
+pub mod auth;
+mod credential;
+pub mod duplicate;
+mod gate;
+mod identify;
+mod reject;
+mod reply;
+pub mod request;
+mod vendor;
 pub mod wire;
+
+pub use acct::AcctCore;
+pub use auth::AuthCore;

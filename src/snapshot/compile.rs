@@ -24,6 +24,7 @@ use crate::model::pool::PoolSpec;
 use crate::model::relay::RelaySpec;
 use crate::model::service::{Ipv4Source, Ipv6Source, ServiceSpec, ServiceState};
 use crate::model::{Object, Prefix, Ref, Spec};
+use crate::radius::wire::integrity::SharedKey;
 use crate::secret::Secret;
 
 /// An object whose secrets were filled in from their sealed form.
@@ -266,13 +267,15 @@ fn pool(envelope: &Envelope, spec: &PoolSpec) -> Pool {
 
 fn nas(envelope: &Envelope, spec: &NasSpec) -> Nas {
     let secrets = [&spec.secret, &spec.previous_secret];
+    let secrets: Vec<Secret> = secrets.into_iter().filter_map(SecretField::secret).cloned().collect();
     Nas {
+        keys: secrets.iter().cloned().map(SharedKey::new).collect(),
         id: envelope.id,
         tenant: envelope.tenant,
         name: name(envelope),
         addresses: spec.addresses.clone(),
         identifier: spec.identifier.as_ref().map(|identifier| boxed_bytes(identifier.as_bytes())),
-        secrets: secrets.into_iter().filter_map(SecretField::secret).cloned().collect(),
+        secrets,
         vendor: spec.vendor.as_str().into(),
         group: boxed(spec.group.as_ref()),
         require_message_authenticator: spec.require_message_authenticator,

@@ -12,6 +12,7 @@ use crate::model::network::{Role, Route};
 use crate::model::pool::{ExhaustedAction, Range};
 use crate::model::service::ServiceState;
 use crate::model::{Mac, Prefix};
+use crate::radius::wire::integrity::SharedKey;
 use crate::secret::Secret;
 
 /// One address space: addresses are unique within (tenant, VRF).
@@ -237,8 +238,10 @@ pub struct Nas {
     pub addresses: Vec<Prefix>,
     /// NAS-Identifier that tells apart clients behind one address.
     pub identifier: Option<Box<[u8]>>,
-    /// Shared secrets: the current one first, then the previous one during a rotation.
+    /// Shared secrets, for the node-local image.
     pub secrets: Vec<Secret>,
+    /// Keys made of them: the current one first, then the previous one during a rotation.
+    pub keys: Vec<SharedKey>,
     /// Vendor of the box.
     pub vendor: Box<str>,
     /// NAS group.

@@ -36,6 +36,20 @@ pub async fn open(url: &str) -> Result<Arc<dyn Storage>, StorageError> {
     Ok(Arc::new(database))
 }
 
+/// As [`open`], but a database that does not answer is no failure: the second part says whether it did, and its schema is
+/// then current. Every other error ends it.
+pub async fn open_unless_down(
+    url: &str,
+) -> Result<(Arc<dyn Storage>, Result<(), StorageError>), StorageError> {
+    let database = Database::connect(url).await?;
+    let reached = match database.migrate(migrate::KNOWN).await {
+        Ok(_) => Ok(()),
+        Err(error @ StorageError::Unavailable { .. }) => Err(error),
+        Err(error) => return Err(error),
+    };
+    Ok((Arc::new(database), reached))
+}
+
 /// One verb: takes a connection as `$begin` does, works with it and ends it, all within its time. A macro, because
 /// the type of a closure could not say that its future borrows the connection.
 macro_rules! verb {
@@ -64,7 +78,7 @@ impl Database {
         if let Some(path) = url.strip_prefix("sqlite:").and_then(sqlite::path) {
             return sqlite::Link::open(&path).await.map(Self::Sqlite);
         }
-        postgres::Link::open(url).await.map(Self::Postgres)
+        postgres::Link::open(url).map(Self::Postgres)
     }
 
     /// Applies migrations up to `through`; returns the version found.

@@ -35,7 +35,7 @@ use crate::model::observed::{BindingRow, GrantRow, ObservedBatch, SessionRow};
 use crate::model::{Envelope, Kind, Prefix};
 use crate::time::Stamp;
 
-pub use database::open;
+pub use database::{open, open_unless_down};
 
 /// A future that a storage verb returns.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StorageError>> + Send + 'a>>;

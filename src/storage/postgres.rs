@@ -34,14 +34,12 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) async fn open(url: &str) -> Result<Self, StorageError> {
+    pub(super) fn open(url: &str) -> Result<Self, StorageError> {
         let options = options(url)?;
         let pool = PgPoolOptions::new()
             .max_connections(DATABASE_CONNECTIONS_MAX)
             .acquire_timeout(ANSWER)
-            .connect_with(options)
-            .await
-            .map_err(|error| failure("connecting to the database", error))?;
+            .connect_lazy_with(options);
         let committed = Arc::new(Notify::new());
         let listener = tokio::spawn(listen(pool.clone(), Arc::clone(&committed))).abort_handle();
         Ok(Self { pool, committed, listener })

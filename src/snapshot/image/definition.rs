@@ -11,6 +11,7 @@ use crate::ids::{TenantId, Uid};
 use crate::model::Prefix;
 use crate::model::nas::{Accounting, Requirement, SignReplies};
 use crate::model::pool::{ExhaustedAction, Range};
+use crate::radius::wire::integrity::SharedKey;
 use crate::secret::Secret;
 
 #[derive(Serialize, Deserialize)]
@@ -165,13 +166,15 @@ pub(super) fn of_nas(nas: &Nas) -> NasRecord<'_> {
 
 impl NasRecord<'_> {
     pub(super) fn nas(self) -> Nas {
+        let secrets: Vec<Secret> = self.secrets.into_iter().map(Secret::new).collect();
         Nas {
+            keys: secrets.iter().cloned().map(SharedKey::new).collect(),
             id: Uid::from_bytes(self.id),
             tenant: self.tenant,
             name: self.name.into(),
             addresses: self.addresses,
             identifier: self.identifier.map(Box::from),
-            secrets: self.secrets.into_iter().map(Secret::new).collect(),
+            secrets,
             vendor: self.vendor.into(),
             group: self.group.map(Box::from),
             require_message_authenticator: self.require_message_authenticator,

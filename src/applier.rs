@@ -1,0 +1,160 @@
+//! The applier: copies the journal into storage, at leisure and exactly once.
+//!
+//! Reads what is durable, folds a stretch into rows ([`crate::history`]), gives it to storage in one transaction together with
+//! the position reached, and only then lets the journal go. With the database gone it waits and tries again: the journal
+//! grows on disk, bounded and alarmed, and nothing is lost or counted twice.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::history::Collector;
+use crate::journal::record::{KIND_FIRST, Record};
+use crate::journal::tail::Reader;
+use crate::journal::{Journal, Sequence};
+use crate::limits::APPLIER_BATCH_RECORDS_MAX;
+use crate::model::observed::ObservedBatch;
+use crate::storage::{Storage, StorageError};
+use crate::telemetry::http::Health;
+use crate::telemetry::metrics::Metrics;
+
+/// What the applier works with.
+#[derive(Clone)]
+pub struct Applier {
+    /// Number of this node.
+    pub node: u16,
+    /// Where to.
+    pub storage: Arc<dyn Storage>,
+    /// Where from.
+    pub journal: Arc<Journal>,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// Where trouble is shown.
+    pub health: Arc<Health>,
+    /// Newest sequence known to storage.
+    pub applied: Arc<AtomicU64>,
+    /// Set once: apply what is durable, then end.
+    pub stopping: Arc<AtomicBool>,
+}
+
+impl std::fmt::Debug for Applier {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Applier").field("node", &self.node).finish_non_exhaustive()
+    }
+}
+
+/// First pause after a failure; doubled up to [`RETRY_MAX`].
+const RETRY_FIRST: Duration = Duration::from_millis(200);
+const RETRY_MAX: Duration = Duration::from_secs(10);
+
+impl Applier {
+    /// Runs until told to stop, on a thread of its own; `runtime` drives the storage calls.
+    pub fn run(self, runtime: &tokio::runtime::Handle) {
+        // Before anything may be let go, storage must say how far it got. Until then the hold keeps everything.
+        let hold = self.journal.hold("applier", Sequence::ZERO);
+        let Some(from) = self.position(runtime) else { return };
+        let mut reader = self.journal.reader("applier", Sequence(from));
+        drop(hold);
+        let mut retry = RETRY_FIRST;
+        loop {
+            let collected = self.collect(&mut reader);
+            let Some(batch) = collected else {
+                if self.stopping.load(Ordering::Acquire) {
+                    return;
+                }
+                reader.wait(Some(Duration::from_millis(250)));
+                continue;
+            };
+            if !self.write(runtime, &batch, &mut retry) {
+                return;
+            }
+            self.applied.store(batch.through, Ordering::Release);
+            if let Err(error) = reader.release(Sequence(batch.through)) {
+                tracing::warn!(%error, "applied journal segments could not be removed");
+            }
+        }
+    }
+
+    fn position(&self, runtime: &tokio::runtime::Handle) -> Option<u64> {
+        let mut retry = RETRY_FIRST;
+        loop {
+            match runtime.block_on(self.storage.applied_sequence(self.node)) {
+                Ok(position) => {
+                    self.applied.store(position, Ordering::Release);
+                    return Some(position);
+                }
+                Err(error) => {
+                    self.trouble(&error);
+                    if self.stopping.load(Ordering::Acquire) {
+                        return None;
+                    }
+                    pause(&mut retry);
+                }
+            }
+        }
+    }
+
+    /// The next stretch of the journal; `None` when there is nothing new.
+    fn collect(&self, reader: &mut Reader) -> Option<ObservedBatch> {
+        let after = reader.position();
+        let read = match reader.read(APPLIER_BATCH_RECORDS_MAX, 8 * 1024 * 1024) {
+            Ok(read) => read,
+            Err(error) => {
+                tracing::error!(%error, "the journal cannot be read for storage");
+                self.metrics.applier_errors.inc();
+                return None;
+            }
+        };
+        if read.is_empty() {
+            return None;
+        }
+        let mut collector = Collector::new(self.node, after.0);
+        for item in read.iter() {
+            if item.kind < KIND_FIRST {
+                collector.skip(item.sequence.0);
+                continue;
+            }
+            match Record::decode(item.kind, item.version, item.payload) {
+                Ok(record) => collector.add(item.sequence.0, &record),
+                Err(error) => {
+                    tracing::error!(sequence = item.sequence.0, %error, "a journal record was left out of storage");
+                    collector.skip(item.sequence.0);
+                }
+            }
+        }
+        Some(collector.finish())
+    }
+
+    /// Writes a batch, however long it takes; false when stopped first.
+    fn write(&self, runtime: &tokio::runtime::Handle, batch: &ObservedBatch, retry: &mut Duration) -> bool {
+        loop {
+            match runtime.block_on(self.storage.apply_observed(batch.clone())) {
+                Ok(_) => {
+                    self.metrics.applier_records.inc_by(batch.through - batch.after);
+                    self.health.set_degraded("storage", None);
+                    *retry = RETRY_FIRST;
+                    return true;
+                }
+                Err(error) => {
+                    self.trouble(&error);
+                    if self.stopping.load(Ordering::Acquire) {
+                        return false;
+                    }
+                    pause(retry);
+                }
+            }
+        }
+    }
+
+    fn trouble(&self, error: &StorageError) {
+        self.metrics.applier_errors.inc();
+        self.health.set_degraded("storage", Some(error.to_string()));
+        tracing::warn!(%error, "storage does not take observed state; the journal keeps it");
+    }
+}
+
+/// A pause between attempts on a thread that does nothing else.
+fn pause(retry: &mut Duration) {
+    std::thread::sleep(*retry);
+    *retry = (*retry * 2).min(RETRY_MAX);
+}

@@ -1,0 +1,367 @@
+//! Access-Request in, Access-Accept or Access-Reject out: the authentication core.
+//!
+//! gate ─► identify ─► credential ─► policy ─► ledger ─► reply. Deterministic: time, randomness and the state of the journal
+//! come in with the datagram. The outcome table: whatever is wrong with the *packet* is silence; whatever is wrong with the
+//! *subscriber* is a Reject; whatever is wrong with *us* (journal, pool still in flight) is silence, so that the NAS tries its
+//! next server (FIELD R3).
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use super::credential;
+use super::duplicate::{DuplicateCache, Key};
+use super::gate::{Gate, Passed, answer, gate};
+use super::identify::{Identified, by_login, by_place};
+use super::reject::RejectHistory;
+use super::reply::Accept;
+use super::wire::attribute::kind;
+use super::wire::class::ClassKey;
+use super::wire::encode::PacketWriter;
+use super::wire::packet::Code;
+use crate::decision::{Decision, Outcome, Plane};
+use crate::ids::{NasId, NetworkId, SessionId};
+use crate::journal::Durable;
+use crate::journal::record::{Holder, Role};
+use crate::ledger::{Admission, AdmitRequest, Denied, Want, WantSource};
+use crate::model::nas::Accounting;
+use crate::model::pool::ExhaustedAction;
+use crate::model::service::ServiceState;
+use crate::model::{Mac, Prefix};
+use crate::pipeline::{Admitted, Datagram, Outgoing, Protocol, Verdict, World};
+use crate::secret::constant_time_eq;
+use crate::snapshot::types::{Plan, Service, ServiceIpv4, Space};
+use crate::time::Stamp;
+
+/// Session-Timeout for NASes whose accounting proves nothing, in seconds: the address must come back some day (FIELD R2).
+const SESSION_TIMEOUT_DEFAULT_SECS: u32 = 86_400;
+/// How long an Accept without a Start takes up its slot where accounting is proven, in seconds (FIELD R2).
+const CONFIRM_WINDOW_SECS: u64 = 120;
+
+/// The authentication core.
+#[derive(Debug)]
+pub struct AuthCore {
+    class: Arc<ClassKey>,
+    duplicates: Arc<DuplicateCache>,
+    rejects: RejectHistory,
+}
+
+/// An Accept that waits for its grant to be durable.
+#[derive(Debug)]
+pub struct PendingAccept {
+    reply: SmallVec<[u8; 256]>,
+    outgoing: Outgoing,
+    key: Key,
+}
+
+/// What the policy gives a service on this NAS.
+struct Policy<'a> {
+    service: &'a Arc<Service>,
+    plan: &'a Arc<Plan>,
+    space: Arc<Space>,
+}
+
+impl AuthCore {
+    /// A core that issues Class under `class` and shares `duplicates` with the other workers.
+    pub fn new(class: Arc<ClassKey>, duplicates: Arc<DuplicateCache>) -> Self {
+        Self { class, duplicates, rejects: RejectHistory::default() }
+    }
+
+    fn decide(
+        &self,
+        world: &World<'_>,
+        datagram: &Datagram<'_>,
+        passed: &Passed<'_>,
+        decision: &mut Decision,
+        out: &mut [u8],
+    ) -> Verdict<PendingAccept> {
+        match authenticate(world, passed, decision) {
+            Ok(policy) => self.allocate(world, datagram, passed, &policy, decision, out),
+            Err(reason) => self.reject(datagram, passed, reason, decision, out),
+        }
+    }
+
+    fn allocate(
+        &self,
+        world: &World<'_>,
+        datagram: &Datagram<'_>,
+        passed: &Passed<'_>,
+        policy: &Policy<'_>,
+        decision: &mut Decision,
+        out: &mut [u8],
+    ) -> Verdict<PendingAccept> {
+        let now = datagram.at.stamp;
+        let session = SessionId::mint(now, world.entropy);
+        let proven = passed.nas.accounting == Accounting::Proven;
+        let limited = policy.plan.spec.session_timeout.or((!proven).then_some(SESSION_TIMEOUT_DEFAULT_SECS));
+        let ends_at = limited.map_or(Stamp::MAX, |secs| now.plus_secs(u64::from(secs)));
+        let line = passed.facts.line_text();
+        let wants = wants_of(world, passed, policy);
+        let limit = if policy.service.max_sessions > 0 {
+            policy.service.max_sessions
+        } else {
+            policy.plan.spec.max_sessions.unwrap_or(1)
+        };
+        let request = AdmitRequest {
+            now,
+            holder: Holder(policy.service.id.0),
+            space: &policy.space,
+            owner: passed.facts.owner(),
+            line: &line,
+            max_slots: limit,
+            wants: &wants,
+            nas: NasId(passed.nas.id),
+            network: NetworkId::default(),
+            session,
+            pending_until: if proven { now.plus_secs(CONFIRM_WINDOW_SECS) } else { ends_at },
+            ends_at,
+            lease: None,
+            requested: None,
+            digest: world.snapshot.policy_digest(policy.service, policy.plan),
+            fixed_holder: &|space, prefix| world.snapshot.fixed_holder(space, prefix),
+        };
+        let admission = match world.ledger.admit(&request) {
+            Ok(admission) => admission,
+            Err(denied) => return self.denied(world, datagram, passed, denied, decision, out),
+        };
+        if !admission.wait_for.is_empty() && !world.journal_available {
+            world.ledger.abort(&admission.wait_for);
+            world.ledger.abort(&admission.write);
+            return self.silence(passed, "journal-unavailable", decision);
+        }
+        decision.prefix = admission.addresses.first().map(|granted| granted.prefix);
+        self.accept(world, datagram, passed, policy, admission, limited, decision, out)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the last step gathers what the steps before it found")]
+    fn accept(
+        &self,
+        world: &World<'_>,
+        datagram: &Datagram<'_>,
+        passed: &Passed<'_>,
+        policy: &Policy<'_>,
+        admission: Admission,
+        session_timeout: Option<u32>,
+        decision: &mut Decision,
+        out: &mut [u8],
+    ) -> Verdict<PendingAccept> {
+        let class = self.class.issue(admission.session.0);
+        let accept = Accept {
+            snapshot: world.snapshot,
+            nas: &passed.nas,
+            service: policy.service,
+            plan: policy.plan,
+            space: &policy.space,
+            addresses: &admission.addresses,
+            class: class.bytes(),
+            session_timeout,
+            ppp: passed.facts.is_ppp(),
+            jitter: admission.session.0.0 as u64,
+        };
+        let written = passed.key().and_then(|key| {
+            let to = passed.packet.reply_to();
+            let mut writer = PacketWriter::reply(out, Code::ACCESS_ACCEPT, &to, passed.signing).ok()?;
+            accept.write(&mut writer).ok()?;
+            writer.copy(passed.packet.all(kind::PROXY_STATE)).ok()?;
+            writer.finish(key).ok().map(<[u8]>::len)
+        });
+        let Some(len) = written else {
+            world.ledger.abort(&admission.wait_for);
+            world.ledger.abort(&admission.write);
+            return self.silence(passed, "reply-too-large", decision);
+        };
+        self.rejects.forgive(passed.nas.id, passed.facts.login.unwrap_or_default());
+        (decision.outcome, decision.reason) = (Outcome::Granted, "accepted");
+        let outgoing = answer(datagram, len);
+        let reply = out.get(..len).unwrap_or_default();
+        if admission.wait_for.is_empty() {
+            self.duplicates.answer(&passed.duplicate_key, reply);
+            return Verdict::Send { reply: outgoing, write: admission.write };
+        }
+        let pending =
+            PendingAccept { reply: SmallVec::from_slice(reply), outgoing, key: passed.duplicate_key };
+        Verdict::Wait { wait_for: admission.wait_for, write: admission.write, pending }
+    }
+
+    fn denied(
+        &self,
+        world: &World<'_>,
+        datagram: &Datagram<'_>,
+        passed: &Passed<'_>,
+        denied: Denied,
+        decision: &mut Decision,
+        out: &mut [u8],
+    ) -> Verdict<PendingAccept> {
+        match denied {
+            Denied::SlotsTaken { .. } => self.reject(datagram, passed, "session-limit", decision, out),
+            Denied::NoPool { .. } => self.reject(datagram, passed, "no-pool", decision, out),
+            Denied::AddressInUse { prefix } => {
+                decision.prefix = Some(prefix);
+                self.reject(datagram, passed, "address-in-use", decision, out)
+            }
+            Denied::InFlight => self.silence(passed, "grant-in-flight", decision),
+            Denied::Exhausted { pool, .. } => {
+                let action =
+                    world.snapshot.pool(pool.0).map(|pool| pool.exhausted_action).unwrap_or_default();
+                match action {
+                    ExhaustedAction::Silence => self.silence(passed, "pool-exhausted", decision),
+                    ExhaustedAction::Reject => self.reject(datagram, passed, "pool-exhausted", decision, out),
+                }
+            }
+        }
+    }
+
+    fn silence(
+        &self,
+        passed: &Passed<'_>,
+        reason: &'static str,
+        decision: &mut Decision,
+    ) -> Verdict<PendingAccept> {
+        self.duplicates.forget(&passed.duplicate_key);
+        (decision.outcome, decision.reason) = (Outcome::Discarded, reason);
+        Verdict::Discard { write: Vec::new() }
+    }
+
+    /// Rejects say nothing of why: the reason is for operators.
+    fn reject(
+        &self,
+        datagram: &Datagram<'_>,
+        passed: &Passed<'_>,
+        reason: &'static str,
+        decision: &mut Decision,
+        out: &mut [u8],
+    ) -> Verdict<PendingAccept> {
+        let written = passed.key().and_then(|key| {
+            let to = passed.packet.reply_to();
+            let mut writer = PacketWriter::reply(out, Code::ACCESS_REJECT, &to, passed.signing).ok()?;
+            writer.copy(passed.packet.all(kind::PROXY_STATE)).ok()?;
+            writer.finish(key).ok().map(<[u8]>::len)
+        });
+        let Some(len) = written else { return self.silence(passed, "reply-too-large", decision) };
+        self.duplicates.answer(&passed.duplicate_key, out.get(..len).unwrap_or_default());
+        (decision.outcome, decision.reason) = (Outcome::Refused, reason);
+        let subject = passed.facts.login.or(passed.facts.calling_station_id).unwrap_or_default();
+        let max = passed.nas.reject_delay_max;
+        let delay_ms = self.rejects.delay(passed.nas.id, subject, datagram.at.stamp, max);
+        Verdict::Send { reply: Outgoing { delay_ms, ..answer(datagram, len) }, write: Vec::new() }
+    }
+}
+
+/// Identity, credential and state of the subscriber; the error is the reason of the Reject.
+fn authenticate<'s>(
+    world: &World<'s>,
+    passed: &Passed<'_>,
+    decision: &mut Decision,
+) -> Result<Policy<'s>, &'static str> {
+    let (facts, nas) = (&passed.facts, &passed.nas);
+    let identified = identify(world, passed)?;
+    let access = &identified.access;
+    decision.service = access.service;
+    if identified.conflict {
+        decision.detail = SmallVec::from_slice(b"identity-conflict");
+    }
+    if identified.personal {
+        let key = passed.key().ok_or("radius-authenticator-mismatch")?;
+        credential::check(&passed.packet, facts, key, access.password.as_deref())?;
+    }
+    if !access.enabled {
+        return Err("access-disabled");
+    }
+    if access.bind_mac != Mac::default() && facts.mac() != Some(access.bind_mac) {
+        return Err("mac-bind-mismatch");
+    }
+    if access.bind_vlan != 0 && facts.vlan() != Some(access.bind_vlan) {
+        return Err("vlan-bind-mismatch");
+    }
+    let service = world.snapshot.service(access.service).ok_or("service-missing")?;
+    match service.state {
+        ServiceState::Active => {}
+        ServiceState::Paused => return Err("service-paused"),
+        ServiceState::Terminated => return Err("service-terminated"),
+    }
+    let plan = world.snapshot.plan(service.plan).ok_or("plan-missing")?;
+    debug_assert_eq!(nas.tenant, service.tenant, "identities are looked up within the NAS's tenant");
+    Ok(Policy { service, plan, space: Arc::clone(world.snapshot.space_of(service, plan)) })
+}
+
+/// FIELD R18: passwordless only where the NAS has it, and never for PPP.
+fn identify(world: &World<'_>, passed: &Passed<'_>) -> Result<Identified, &'static str> {
+    let (facts, nas) = (&passed.facts, &passed.nas);
+    if let Some(fixed) = nas.ipoe_password.as_ref().filter(|_| !facts.is_ppp() && !facts.eap) {
+        // The fixed password only opens the door to line and MAC identities; a login with its own password stays one.
+        let sent = facts.user_password.zip(passed.key()).is_some_and(|(hidden, key)| {
+            let mut buffer = [0; crate::limits::RADIUS_PASSWORD_BYTES_MAX];
+            super::wire::hiding::reveal_user_password(key, passed.packet.authenticator(), hidden, &mut buffer)
+                .is_ok_and(|clear| constant_time_eq(clear, fixed.expose()))
+        });
+        if sent {
+            return by_place(world.snapshot, nas, facts).ok_or("unknown-line");
+        }
+    }
+    if facts.login.is_none() {
+        return Err("no-login");
+    }
+    by_login(world.snapshot, nas, facts).ok_or("unknown-login")
+}
+
+fn wants_of<'s>(world: &World<'s>, passed: &Passed<'_>, policy: &Policy<'s>) -> SmallVec<[Want<'s>; 4]> {
+    let group = passed.nas.group.as_deref();
+    let mut wants = SmallVec::new();
+    let pools = |class: &Option<String>| {
+        let class = class.as_deref()?;
+        Some(WantSource::Pools(world.snapshot.pools_for(&policy.space, class, group)))
+    };
+    let spec = &policy.plan.spec;
+    match policy.service.ipv4 {
+        ServiceIpv4::Fixed(address) => {
+            wants.push(Want { role: Role::V4, source: WantSource::Fixed(Prefix::v4(address)) });
+        }
+        ServiceIpv4::Pool => {
+            wants.extend(pools(&spec.pool_class_v4).map(|source| Want { role: Role::V4, source }));
+        }
+        ServiceIpv4::None => {}
+    }
+    let extras = policy.service.extras.as_deref();
+    let fixed = |prefix: Option<Prefix>| prefix.map(WantSource::Fixed);
+    let wan = fixed(extras.and_then(|extras| extras.wan)).or_else(|| {
+        if extras.is_some_and(|extras| extras.no_wan) { None } else { pools(&spec.pool_class_wan) }
+    });
+    wants.extend(wan.map(|source| Want { role: Role::Wan, source }));
+    let delegated = fixed(extras.and_then(|extras| extras.delegated)).or_else(|| {
+        if extras.is_some_and(|extras| extras.no_delegated) { None } else { pools(&spec.pool_class_pd) }
+    });
+    wants.extend(delegated.map(|source| Want { role: Role::Delegated, source }));
+    let routed = extras.map(|extras| extras.routed.as_slice()).unwrap_or_default();
+    wants.extend(routed.iter().map(|prefix| Want { role: Role::Routed, source: WantSource::Fixed(*prefix) }));
+    wants
+}
+
+impl Protocol for AuthCore {
+    type Pending = PendingAccept;
+
+    fn admit(&self, world: &World<'_>, datagram: &Datagram<'_>, out: &mut [u8]) -> Admitted<PendingAccept> {
+        let mut decision = Decision::new(datagram.at.stamp, Plane::Auth, "Access-Request");
+        let verdict = match gate(world, datagram, &self.duplicates, Code::ACCESS_REQUEST, &mut decision, out)
+        {
+            Gate::Pass(passed) => {
+                decision.login = SmallVec::from_slice(passed.facts.login.unwrap_or_default());
+                decision.mac = passed.facts.mac();
+                decision.line = passed.facts.line_text();
+                self.decide(world, datagram, &passed, &mut decision, out)
+            }
+            Gate::Discard => Verdict::Discard { write: Vec::new() },
+            Gate::Again(reply) | Gate::Status(reply) => Verdict::Send { reply, write: Vec::new() },
+        };
+        Admitted { verdict, decision }
+    }
+
+    fn finish(&self, pending: &PendingAccept, _durable: Durable, out: &mut [u8]) -> Option<Outgoing> {
+        out.get_mut(..pending.reply.len())?.copy_from_slice(&pending.reply);
+        self.duplicates.answer(&pending.key, &pending.reply);
+        Some(pending.outgoing)
+    }
+
+    fn fail(&self, pending: &PendingAccept) {
+        self.duplicates.forget(&pending.key);
+    }
+}

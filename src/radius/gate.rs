@@ -1,0 +1,189 @@
+//! The gate before every RADIUS decision: is this a packet, from a NAS we know, that the NAS really sent, for the first time?
+//!
+//! First steps of the path for both ports. Whatever fails here gets silence and a named reason (RFC 2865 §3, RFC 5080 §2.2.2,
+//! and for Message-Authenticator the rules against CVE-2024-3596). Only what passes is remembered by the duplicate cache.
+
+use std::sync::Arc;
+
+use super::duplicate::{DuplicateCache, Key, Seen};
+use super::request::Facts;
+use super::wire::attribute::kind;
+use super::wire::encode::{PacketWriter, Signing};
+use super::wire::integrity::{SharedKey, Signature};
+use super::wire::packet::{Code, Packet};
+use crate::decision::{Decision, Outcome};
+use crate::model::nas::{Requirement, SignReplies};
+use crate::pipeline::{Datagram, Outgoing, World};
+use crate::snapshot::types::Nas;
+use crate::snapshot::{NasMiss, Snapshot};
+
+/// A request that passed the gate.
+pub(super) struct Passed<'a> {
+    /// The checked packet.
+    pub(super) packet: Packet<'a>,
+    /// What it says.
+    pub(super) facts: Facts<'a>,
+    /// Who sent it.
+    pub(super) nas: Arc<Nas>,
+    /// Which of the NAS's secrets signed it.
+    pub(super) key_index: usize,
+    /// How the answer is signed.
+    pub(super) signing: Signing,
+    /// Its key in the duplicate cache.
+    pub(super) duplicate_key: Key,
+}
+
+impl Passed<'_> {
+    /// The secret that signed the request, and signs the answer.
+    pub(super) fn key(&self) -> Option<&SharedKey> {
+        self.nas.keys.get(self.key_index)
+    }
+}
+
+/// What the gate says.
+pub(super) enum Gate<'a> {
+    /// Go on.
+    Pass(Box<Passed<'a>>),
+    /// Silence, with the reason in the decision.
+    Discard,
+    /// The answer already sent, again: bytes in the buffer.
+    Again(Outgoing),
+    /// A Status-Server to answer (RFC 5997); the answer is in the buffer.
+    Status(Outgoing),
+}
+
+/// Checks a datagram. The decision is completed when it ends here.
+pub(super) fn gate<'a>(
+    world: &World<'_>,
+    datagram: &Datagram<'a>,
+    duplicates: &DuplicateCache,
+    expected: Code,
+    decision: &mut Decision,
+    out: &mut [u8],
+) -> Gate<'a> {
+    decision.source = Some(datagram.source.ip());
+    let packet = match Packet::parse(datagram.bytes) {
+        Ok(packet) => packet,
+        Err(error) => return discard(decision, error.reason()),
+    };
+    let nas = match find_nas(world.snapshot, datagram, &packet) {
+        Ok(nas) => nas,
+        Err(reason) => return discard(decision, reason),
+    };
+    decision.nas = nas.id;
+    decision.tenant = nas.tenant;
+    let (key_index, signature) = match verify(nas, &packet) {
+        Ok(verified) => verified,
+        Err(reason) => return discard(decision, reason),
+    };
+    if packet.code() == Code::STATUS_SERVER {
+        return status(datagram, nas, key_index, &packet, expected, decision, out);
+    }
+    if packet.code() != expected {
+        return discard(decision, "unexpected-code");
+    }
+    let facts = Facts::of(&packet);
+    let signed = signature == Signature::MessageAuthenticator;
+    if expected == Code::ACCESS_REQUEST && !signed {
+        if nas.require_message_authenticator == Requirement::Yes {
+            return discard(decision, "message-authenticator-required");
+        }
+        if facts.proxy_state && limits_proxy_state(nas) {
+            return discard(decision, "proxy-state-unsigned");
+        }
+    }
+    let key = Key::new(datagram.source, packet.code().0, packet.identifier(), *packet.authenticator());
+    match duplicates.begin(key, datagram.at.tick) {
+        Seen::New => {}
+        Seen::InFlight => return discard(decision, "duplicate-in-flight"),
+        Seen::Answered(bytes) => {
+            let Some(place) = out.get_mut(..bytes.len()) else { return discard(decision, "reply-too-large") };
+            place.copy_from_slice(&bytes);
+            (decision.outcome, decision.reason) = (Outcome::Granted, "duplicate");
+            return Gate::Again(answer(datagram, bytes.len()));
+        }
+    }
+    let always = nas.sign_replies == SignReplies::Always;
+    let signing = if expected == Code::ACCESS_REQUEST && (always || signed) {
+        Signing::First
+    } else {
+        Signing::Omitted
+    };
+    Gate::Pass(Box::new(Passed {
+        packet,
+        facts,
+        nas: Arc::clone(nas),
+        key_index,
+        signing,
+        duplicate_key: key,
+    }))
+}
+
+/// An answer to where the datagram came from, from where it came to.
+pub(super) const fn answer(datagram: &Datagram<'_>, len: usize) -> Outgoing {
+    Outgoing { len, to: datagram.source, from: datagram.local, delay_ms: 0 }
+}
+
+fn discard<'a>(decision: &mut Decision, reason: &'static str) -> Gate<'a> {
+    (decision.outcome, decision.reason) = (Outcome::Discarded, reason);
+    Gate::Discard
+}
+
+fn find_nas<'s>(
+    snapshot: &'s Snapshot,
+    datagram: &Datagram<'_>,
+    packet: &Packet<'_>,
+) -> Result<&'s Arc<Nas>, &'static str> {
+    let identifier = || packet.find(kind::NAS_IDENTIFIER).map(|attribute| attribute.value);
+    snapshot.nas_by_source(datagram.source.ip().to_canonical(), identifier()).map_err(|miss| match miss {
+        NasMiss::Unknown => "unknown-nas",
+        NasMiss::Ambiguous => "ambiguous-nas",
+    })
+}
+
+/// Verifies under the current secret, then under the previous one of a rotation.
+fn verify(nas: &Nas, packet: &Packet<'_>) -> Result<(usize, Signature), &'static str> {
+    let mut reason = "radius-authenticator-mismatch";
+    for (index, key) in nas.keys.iter().enumerate() {
+        match key.verify_request(packet) {
+            Ok(signature) => return Ok((index, signature)),
+            Err(error) if index == 0 => reason = error.reason(),
+            Err(_) => {}
+        }
+    }
+    Err(reason)
+}
+
+/// `auto` is yes for a NAS and no for a proxy, whose Proxy-State is its own business (deprecating-radius draft).
+fn limits_proxy_state(nas: &Nas) -> bool {
+    match nas.limit_proxy_state {
+        Requirement::Yes => true,
+        Requirement::No => false,
+        Requirement::Auto => !nas.proxy,
+    }
+}
+
+fn status<'a>(
+    datagram: &Datagram<'a>,
+    nas: &Nas,
+    key_index: usize,
+    packet: &Packet<'_>,
+    expected: Code,
+    decision: &mut Decision,
+    out: &mut [u8],
+) -> Gate<'a> {
+    decision.message = "Status-Server";
+    let code = if expected == Code::ACCESS_REQUEST { Code::ACCESS_ACCEPT } else { Code::ACCOUNTING_RESPONSE };
+    let written = nas.keys.get(key_index).and_then(|key| {
+        let mut writer = PacketWriter::reply(out, code, &packet.reply_to(), Signing::First).ok()?;
+        writer.copy(packet.all(kind::PROXY_STATE)).ok()?;
+        writer.finish(key).ok().map(<[u8]>::len)
+    });
+    match written {
+        Some(len) => {
+            (decision.outcome, decision.reason) = (Outcome::Granted, "status");
+            Gate::Status(answer(datagram, len))
+        }
+        None => discard(decision, "reply-too-large"),
+    }
+}

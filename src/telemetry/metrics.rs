@@ -1,0 +1,329 @@
+//! Prometheus metrics: names, labels, help. docs/metrics.md lists them, and a test compares the two.
+//!
+//! Names are `lastmile_<area>_<what>_<unit>` in base units, counters end in `_total`. Labels are bounded: plane, outcome,
+//! reason, pool, state; never a login, MAC or address. Workers hold handles resolved once per label set.
+
+use std::collections::HashMap;
+
+use prometheus::core::Collector;
+use prometheus::{
+    Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    Opts, Registry, TextEncoder,
+};
+
+use crate::decision::{Decision, Outcome, Plane};
+
+/// All metrics of the daemon.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    decisions: IntCounterVec,
+    received: IntCounterVec,
+    latency: HistogramVec,
+    stale: IntCounter,
+    kernel_dropped: IntCounter,
+    receive_errors: IntCounter,
+    send_errors: IntCounter,
+    panics: IntCounter,
+    unwritten: IntCounter,
+    journal_failed: IntCounter,
+    /// Whether the journal takes records (1) or not (0).
+    pub journal_available: IntGauge,
+    /// Newest durable journal sequence.
+    pub journal_sequence: IntGauge,
+    /// Bytes of journal segments on disk.
+    pub journal_bytes: IntGauge,
+    /// Syncs since start.
+    pub journal_syncs: IntGauge,
+    /// Records since start.
+    pub journal_records: IntGauge,
+    /// Records not yet applied to storage.
+    pub applier_lag: IntGauge,
+    /// Rows written to storage by the applier.
+    pub applier_records: IntCounter,
+    /// Failures of the applier.
+    pub applier_errors: IntCounter,
+    /// Commit number this node decides by.
+    pub snapshot_seq: IntGauge,
+    /// Live sessions.
+    pub sessions: IntGauge,
+    /// Live leases.
+    pub leases: IntGauge,
+    /// Grants applied although another holder's was live.
+    pub conflicts: IntGauge,
+    /// Addresses by pool and state.
+    pub pool: GaugeVec,
+    /// 1 when the daemon is ready.
+    pub ready: IntGauge,
+    /// Seconds since the daemon started.
+    pub uptime: Gauge,
+    /// API requests by method, route and status.
+    pub api_requests: IntCounterVec,
+    /// API latency.
+    pub api_latency: Histogram,
+}
+
+fn counters(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+    register(registry, IntCounterVec::new(Opts::new(name, help), labels))
+}
+
+fn counter(registry: &Registry, name: &str, help: &str) -> IntCounter {
+    register(registry, IntCounter::with_opts(Opts::new(name, help)))
+}
+
+fn gauge(registry: &Registry, name: &str, help: &str) -> IntGauge {
+    register(registry, IntGauge::with_opts(Opts::new(name, help)))
+}
+
+/// Registers a metric. Names are constants, so a failure is a defect that the first start in a test shows.
+#[expect(clippy::expect_used, reason = "metric names are constants; a test starts this code")]
+fn register<C: Collector + Clone + 'static>(registry: &Registry, made: prometheus::Result<C>) -> C {
+    let metric = made.expect("metric options are constants");
+    registry.register(Box::new(metric.clone())).expect("metric names are unique");
+    metric
+}
+
+/// Upper bounds of latency buckets, in seconds: 50 µs to 5 s.
+const LATENCY_BUCKETS: &[f64] =
+    &[0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0];
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// A registry with all metrics at zero.
+    #[expect(clippy::too_many_lines, reason = "one list of all metrics reads better than several")]
+    pub fn new() -> Self {
+        let r = Registry::new();
+        let latency = HistogramOpts::new(
+            "lastmile_request_duration_seconds",
+            "Time from the kernel's receipt of a request to its answer, by plane.",
+        );
+        let api_latency =
+            HistogramOpts::new("lastmile_api_request_duration_seconds", "Time to answer an API request.");
+        let uptime = Gauge::with_opts(Opts::new(
+            "lastmile_process_uptime_seconds",
+            "Seconds since the daemon started.",
+        ));
+        let pool = Opts::new("lastmile_pool_addresses", "Addresses or prefixes of a pool by state.");
+        Self {
+            decisions: counters(
+                &r,
+                "lastmile_decisions_total",
+                "Requests by plane, outcome and reason.",
+                &["plane", "outcome", "reason"],
+            ),
+            received: counters(
+                &r,
+                "lastmile_datagrams_received_total",
+                "Datagrams received, by plane.",
+                &["plane"],
+            ),
+            latency: register(&r, HistogramVec::new(latency.buckets(LATENCY_BUCKETS.to_vec()), &["plane"])),
+            stale: counter(
+                &r,
+                "lastmile_datagrams_stale_total",
+                "Datagrams dropped because they had waited too long in the socket buffer.",
+            ),
+            kernel_dropped: counter(
+                &r,
+                "lastmile_datagrams_dropped_total",
+                "Datagrams the kernel dropped because a socket buffer was full.",
+            ),
+            receive_errors: counter(&r, "lastmile_receive_errors_total", "Failed receive calls."),
+            send_errors: counter(&r, "lastmile_send_errors_total", "Replies the kernel would not send."),
+            panics: counter(&r, "lastmile_panics_total", "Datagrams dropped because a packet core panicked."),
+            unwritten: counter(
+                &r,
+                "lastmile_journal_unwritten_total",
+                "Records nobody waits for that the journal refused.",
+            ),
+            journal_failed: counter(
+                &r,
+                "lastmile_journal_failed_total",
+                "Requests that got no answer because writing their record failed.",
+            ),
+            journal_available: gauge(&r, "lastmile_journal_available", "1 while the journal takes records."),
+            journal_sequence: gauge(
+                &r,
+                "lastmile_journal_durable_sequence",
+                "Newest durable journal sequence.",
+            ),
+            journal_bytes: gauge(&r, "lastmile_journal_size_bytes", "Bytes of journal segments on disk."),
+            journal_syncs: gauge(&r, "lastmile_journal_syncs", "Syncs of the journal since start."),
+            journal_records: gauge(
+                &r,
+                "lastmile_journal_records",
+                "Records written to the journal since start.",
+            ),
+            applier_lag: gauge(
+                &r,
+                "lastmile_applier_lag_records",
+                "Journal records not yet applied to storage.",
+            ),
+            applier_records: counter(
+                &r,
+                "lastmile_applier_records_total",
+                "Journal records applied to storage.",
+            ),
+            applier_errors: counter(
+                &r,
+                "lastmile_applier_errors_total",
+                "Failed attempts to write to storage.",
+            ),
+            snapshot_seq: gauge(&r, "lastmile_snapshot_seq", "Commit number this node decides by."),
+            sessions: gauge(&r, "lastmile_ledger_sessions", "Live RADIUS sessions."),
+            leases: gauge(&r, "lastmile_ledger_leases", "Live DHCP leases."),
+            conflicts: gauge(
+                &r,
+                "lastmile_ledger_conflicts",
+                "Grants applied although another holder's was live; anything but 0 is a defect.",
+            ),
+            pool: register(&r, GaugeVec::new(pool, &["pool", "state"])),
+            ready: gauge(&r, "lastmile_ready", "1 when the daemon is ready."),
+            uptime: register(&r, uptime),
+            api_requests: counters(
+                &r,
+                "lastmile_api_requests_total",
+                "API requests by method, operation and status.",
+                &["method", "operation", "status"],
+            ),
+            api_latency: register(&r, Histogram::with_opts(api_latency)),
+            registry: r,
+        }
+    }
+
+    /// Handles for one worker.
+    pub fn worker(&self) -> WorkerMetrics {
+        let planes = [Plane::Auth, Plane::Acct, Plane::Dhcp4];
+        WorkerMetrics {
+            decisions: self.decisions.clone(),
+            known: HashMap::new(),
+            received: planes.map(|plane| self.received.with_label_values(&[plane.name()])),
+            latency: planes.map(|plane| self.latency.with_label_values(&[plane.name()])),
+            stale: self.stale.clone(),
+            receive_errors: self.receive_errors.clone(),
+            send_errors: self.send_errors.clone(),
+            panics: self.panics.clone(),
+            unwritten: self.unwritten.clone(),
+            journal_failed: self.journal_failed.clone(),
+            kernel_dropped: self.kernel_dropped.clone(),
+            last_dropped: Vec::new(),
+        }
+    }
+
+    /// Everything in the Prometheus text format.
+    pub fn render(&self) -> String {
+        let mut text = Vec::new();
+        match TextEncoder::new().encode(&self.registry.gather(), &mut text) {
+            Ok(()) => String::from_utf8_lossy(&text).into_owned(),
+            Err(error) => format!("# metrics could not be rendered: {error}\n"),
+        }
+    }
+
+    /// (name, kind, help) of every metric that has been touched, for the documentation test.
+    pub fn catalogue(&self) -> Vec<(String, String)> {
+        self.registry
+            .gather()
+            .iter()
+            .map(|family| (family.name().to_owned(), family.help().to_owned()))
+            .collect()
+    }
+}
+
+/// Handles of one worker, resolved once.
+#[derive(Debug)]
+pub struct WorkerMetrics {
+    decisions: IntCounterVec,
+    known: HashMap<(Plane, Outcome, &'static str), IntCounter>,
+    received: [IntCounter; 3],
+    latency: [Histogram; 3],
+    /// Datagrams dropped for their age.
+    pub stale: IntCounter,
+    /// Failed receive calls.
+    pub receive_errors: IntCounter,
+    /// Replies the kernel would not send.
+    pub send_errors: IntCounter,
+    /// Panics of a core.
+    pub panics: IntCounter,
+    /// Unwaited records refused.
+    pub unwritten: IntCounter,
+    /// Requests without an answer because the journal failed.
+    pub journal_failed: IntCounter,
+    kernel_dropped: IntCounter,
+    /// Per socket, the kernel's own count at the last look.
+    last_dropped: Vec<u32>,
+}
+
+const fn place(plane: Plane) -> usize {
+    match plane {
+        Plane::Auth => 0,
+        Plane::Acct => 1,
+        Plane::Dhcp4 => 2,
+    }
+}
+
+impl WorkerMetrics {
+    /// A datagram came in.
+    pub fn received(&self, plane: Plane) {
+        self.received[place(plane)].inc();
+    }
+
+    /// A request was answered `nanos` after its receipt.
+    #[expect(clippy::cast_precision_loss, reason = "a latency of 2^53 ns is 104 days")]
+    pub fn answered(&self, plane: Plane, nanos: u64) {
+        self.latency[place(plane)].observe(nanos as f64 / 1e9);
+    }
+
+    /// A decision was taken.
+    pub fn decided(&mut self, decision: &Decision) {
+        let key = (decision.plane, decision.outcome, decision.reason);
+        let counter = self.known.entry(key).or_insert_with(|| {
+            self.decisions.with_label_values(&[
+                decision.plane.name(),
+                decision.outcome.name(),
+                decision.reason,
+            ])
+        });
+        counter.inc();
+    }
+
+    /// The kernel's count of datagrams it dropped on a socket: it only grows, and each worker sees parts of it.
+    pub fn kernel_drops(&mut self, socket: usize, count: u32) {
+        if self.last_dropped.len() <= socket {
+            self.last_dropped.resize(socket + 1, 0);
+        }
+        if let Some(last) = self.last_dropped.get_mut(socket) {
+            let more = count.wrapping_sub(*last);
+            if more < u32::MAX / 2 {
+                self.kernel_dropped.inc_by(u64::from(more));
+                *last = count;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::Stamp;
+
+    #[test]
+    fn decisions_are_counted_by_plane_outcome_and_reason() {
+        let metrics = Metrics::new();
+        let mut worker = metrics.worker();
+        let decision = Decision::new(Stamp(0), Plane::Auth, "Access-Request");
+        worker.decided(&decision.clone().concluded(Outcome::Refused, "password-mismatch"));
+        worker.decided(&decision.concluded(Outcome::Refused, "password-mismatch"));
+        let text = metrics.render();
+        assert!(
+            text.contains(
+                "lastmile_decisions_total{outcome=\"refused\",plane=\"auth\",reason=\"password-mismatch\"} 2"
+            ),
+            "{text}"
+        );
+    }
+}
