@@ -98,6 +98,28 @@ pub const API_PAGE_DEFAULT: usize = 100;
 pub const API_PAGE_MAX: usize = 1_000;
 /// Time an API request may take, in milliseconds.
 pub const API_DEADLINE_MS: u64 = 30_000;
+/// Longest body of a request that applies a whole set of definitions, in bytes.
+pub const API_APPLY_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Times a write is tried again because another writer was faster.
+pub const API_COMMIT_ATTEMPTS_MAX: usize = 8;
+/// Longest wait of a status request for a service to be in force, in milliseconds.
+pub const API_STATUS_WAIT_MS_MAX: u64 = 25_000;
+/// Time in which the head of an API request must have arrived, in milliseconds.
+pub const API_HEAD_MS_MAX: u64 = 10_000;
+/// API connections open at once, over all listeners.
+pub const API_CONNECTIONS_MAX: usize = 512;
+/// Labels of one object.
+pub const LABELS_MAX: usize = 32;
+/// Annotations of one object, names and values together, in bytes.
+pub const ANNOTATIONS_BYTES_MAX: usize = 4096;
+/// Names compared with an unknown reference, to find what was probably meant.
+pub const NEAR_NAMES_MAX: usize = 1_000;
+/// Objects, sessions or decisions that an explanation shows of each sort.
+pub const WHY_ROWS_MAX: usize = 10;
+/// Time after which tokens are read again, so that a revocation on another node is heard of, in milliseconds.
+pub const TOKEN_CACHE_MS: u64 = 5_000;
+/// Shortest time between two reads of the tokens because of an unknown one, in milliseconds.
+pub const TOKEN_RELOAD_MS: u64 = 1_000;
 
 /// Longest path of a Unix socket that every kernel we run on accepts (`sun_path`), in bytes.
 pub const SOCKET_PATH_BYTES_MAX: usize = 107;
@@ -175,6 +197,8 @@ const _: () =
     assert!(DHCP4_PADDED_BYTES_MIN <= (DHCP4_CLIENT_DATAGRAM_BYTES_MIN - IPV4_UDP_HEADER_BYTES) as usize);
 const _: () = assert!(COMMIT_BATCH_RECORDS_MAX <= COMMITS_IN_FLIGHT_MAX);
 const _: () = assert!(API_PAGE_DEFAULT <= API_PAGE_MAX);
+const _: () = assert!(API_STATUS_WAIT_MS_MAX < API_DEADLINE_MS);
+const _: () = assert!(API_HEAD_MS_MAX < API_DEADLINE_MS);
 const _: () = assert!(API_PAGE_MAX <= STORAGE_PAGE_ROWS_MAX);
 const _: () = assert!(DATABASE_LOCK_MS < DATABASE_ANSWER_MS);
 const _: () =
