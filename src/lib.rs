@@ -1,9 +1,11 @@
 //! Lastmile: the daemon between an ISP's CRM and its access network.
 
+pub mod api;
 pub mod app;
 pub mod applier;
 pub mod checkpoint;
 pub mod config;
+pub mod daemon;
 pub mod decision;
 pub mod dhcp;
 pub mod document;

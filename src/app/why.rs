@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::history::{DecisionFilter, DecisionView};
 use super::live::LiveFilter;
-use super::live_view::{LeaseView, SessionView};
+use super::live_views::{LeaseView, SessionView};
 use super::objects::Shown;
 use super::status::{ServiceStatus, StatusWait};
 use super::{Action, Actor, App, Refusal, Resource};
