@@ -82,6 +82,8 @@ async fn a_database_file_and_its_directory_are_for_the_owner_only() {
 async fn a_database_that_a_newer_program_migrated_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let url = sqlite_url(&directory);
+    assert_eq!(migrate::status(&url).await.unwrap(), (0, migrate::KNOWN));
+    assert!(!directory.path().join("made").exists());
     assert_eq!(migrate::migrate(&url).await.unwrap(), (0, migrate::KNOWN));
     assert_eq!(migrate::migrate(&url).await.unwrap(), (migrate::KNOWN, migrate::KNOWN));
     let mut connection = SqliteConnection::connect(&url).await.unwrap();

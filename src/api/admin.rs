@@ -56,7 +56,9 @@ fn read(body: &Value, problems: &mut Problems) -> Option<Apply> {
 fn shown(applied: &Applied) -> Value {
     let plan = &applied.plan;
     let named = |list: &[crate::netdefs::changes::Named]| -> Vec<Value> {
-        list.iter().map(|named| json!({"kind": named.kind.name(), "external_id": named.external_id})).collect()
+        list.iter()
+            .map(|named| json!({"kind": named.kind.name(), "external_id": named.external_id}))
+            .collect()
     };
     let updates: Vec<Value> = plan
         .update

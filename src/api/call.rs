@@ -30,7 +30,8 @@ impl Language {
         let mut best = (0_u32, Self::English);
         for part in text.split(',') {
             let (tag, quality) = part.split_once(';').unwrap_or((part, ""));
-            let quality = quality.trim().strip_prefix("q=").map_or(Some(1.0), |text| text.parse::<f32>().ok());
+            let quality =
+                quality.trim().strip_prefix("q=").map_or(Some(1.0), |text| text.parse::<f32>().ok());
             let weight = (quality.unwrap_or(0.0).clamp(0.0, 1.0) * 1000.0).round() as u32;
             let primary = tag.trim().split('-').next().unwrap_or_default();
             let language = match primary {
@@ -107,8 +108,9 @@ impl Reply {
 
     /// 200 with anything that serialises.
     pub(super) fn json(body: &impl serde::Serialize) -> Result<Self, Failure> {
-        let body = serde_json::to_value(body)
-            .map_err(|error| crate::app::Refusal::Internal { why: format!("rendering an answer: {error}") })?;
+        let body = serde_json::to_value(body).map_err(|error| crate::app::Refusal::Internal {
+            why: format!("rendering an answer: {error}"),
+        })?;
         Ok(Self::ok(body))
     }
 

@@ -31,7 +31,8 @@ use crate::limits::{API_BODY_BYTES_MAX, API_DEADLINE_MS};
 /// is treated as coming over TCP.
 pub fn router(app: Arc<App>) -> Router {
     let mut router = Router::new();
-    let all: Vec<&'static Operation> = operations().into_iter().map(|operation| &*Box::leak(Box::new(operation))).collect();
+    let all: Vec<&'static Operation> =
+        operations().into_iter().map(|operation| &*Box::leak(Box::new(operation))).collect();
     for operation in &all {
         let (app, operation) = (Arc::clone(&app), *operation);
         let Ok(filter) = MethodFilter::try_from(operation.method.clone()) else { continue };
@@ -218,7 +219,8 @@ fn request_id(app: &App, headers: &HeaderMap) -> String {
 /// The HTTP form of a reply.
 fn respond(reply: Reply, request: &str) -> Response {
     let content = reply.body.as_ref().map(|body| serde_json::to_vec(body).unwrap_or_default());
-    let is_problem = reply.body.as_ref().is_some_and(|body| body.get("code").is_some() && reply.status >= 400);
+    let is_problem =
+        reply.body.as_ref().is_some_and(|body| body.get("code").is_some() && reply.status >= 400);
     let mut response = Response::new(content.map_or_else(Body::empty, Body::from));
     *response.status_mut() = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
@@ -231,7 +233,9 @@ fn respond(reply: Reply, request: &str) -> Response {
     headers.insert("lastmile-api-revision", HeaderValue::from_static(API_REVISION));
     let request = ("x-request-id", request.to_owned());
     for (name, value) in reply.headers.into_iter().chain([request]) {
-        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(&value)) {
+        if let (Ok(name), Ok(value)) =
+            (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(&value))
+        {
             headers.insert(name, value);
         }
     }

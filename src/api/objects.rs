@@ -24,7 +24,9 @@ pub(super) fn list(call: Call) -> Answering {
             }
             let found = call.app.id_of(&call.actor, *kind, &reference).await;
             let named = found.map_err(|refusal| match refusal {
-                Refusal::NotFound { .. } => Refusal::filter(name, format!("there is no {} {reference}", kind.name())),
+                Refusal::NotFound { .. } => {
+                    Refusal::filter(name, format!("there is no {} {reference}", kind.name()))
+                }
                 other => other,
             });
             filter.refers_to = Some(named?);
@@ -42,7 +44,9 @@ pub(super) fn read(call: Call) -> Answering {
         let tag = render::etag(&shown);
         let known = tags(call.header("if-none-match"));
         // RFC 9110 §13.1.2: here a weak tag serves as well as a strong one.
-        let weak = |known: &String| known.strip_prefix("W/").unwrap_or(known).trim_matches('"') == shown.envelope.etag();
+        let weak = |known: &String| {
+            known.strip_prefix("W/").unwrap_or(known).trim_matches('"') == shown.envelope.etag()
+        };
         if known.iter().any(|known| known == "*" || weak(known)) {
             return Ok(Reply::empty(304).with("etag", tag));
         }
@@ -59,10 +63,7 @@ pub(super) fn put(call: Call) -> Answering {
             let why = "If-None-Match takes only * here: create, never replace";
             return Err(Refusal::invalid("", why).into());
         }
-        let conditions = Preconditions {
-            if_match: if_match(&call),
-            create_only: !none_match.is_empty(),
-        };
+        let conditions = Preconditions { if_match: if_match(&call), create_only: !none_match.is_empty() };
         let put = Put {
             kind: call.kind,
             reference,

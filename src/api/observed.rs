@@ -144,7 +144,8 @@ async fn named(call: &Call, name: &str, kind: Kind) -> Result<Option<Uid>, Failu
     let Some(reference) = call.query.parsed::<Ref>(name, "a reference")? else { return Ok(None) };
     if let Ref::Id(of, uid) = &reference {
         let same = (*of == kind).then_some(Some(*uid));
-        return same.ok_or_else(|| Refusal::filter(name, format!("that is the id of a {}", of.name())).into());
+        return same
+            .ok_or_else(|| Refusal::filter(name, format!("that is the id of a {}", of.name())).into());
     }
     let reader = crate::app::Actor { scopes: vec!["*.read".to_owned()], ..call.actor.clone() };
     match call.app.id_of(&reader, kind, &reference).await {

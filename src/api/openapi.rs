@@ -101,10 +101,10 @@ fn parameters(operation: &Operation) -> Vec<Value> {
             "schema": {"type": parameter.kind}
         })
     }));
-    let header = |name: &str, text: &str| {
-        json!({"name": name, "in": "header", "required": false, "description": text, "schema": {"type": "string"}})
-    };
-    if matches!(operation.body, Body::Object(_)) || operation.answer == Answer::Empty && operation.path.contains("{ref}") {
+    let header = |name: &str, text: &str| json!({"name": name, "in": "header", "required": false, "description": text, "schema": {"type": "string"}});
+    if matches!(operation.body, Body::Object(_))
+        || operation.answer == Answer::Empty && operation.path.contains("{ref}")
+    {
         all.push(header("If-Match", "Entity tags of which one must be the stored one."));
     }
     if matches!(operation.body, Body::Object(_)) {

@@ -100,7 +100,8 @@ pub const FAILURES_OF_ALL: &[&str] = &[
     "overloaded",
 ];
 
-const BODY_FAILURES: &[&str] = &["malformed-json", "unsupported-media-type", "validation-failed", "unknown-field"];
+const BODY_FAILURES: &[&str] =
+    &["malformed-json", "unsupported-media-type", "validation-failed", "unknown-field"];
 const PUT_FAILURES: &[&str] = &[
     "malformed-json",
     "unsupported-media-type",
@@ -233,7 +234,9 @@ fn of_kind(kind: Kind) -> [Operation; 4] {
                 format!("/v1/{collection}"),
                 resource,
                 Answer::Page(names.schema),
-                format!("Lists objects of kind {name} in id order; a full walk sees every one that exists throughout it."),
+                format!(
+                    "Lists objects of kind {name} in id order; a full walk sees every one that exists throughout it."
+                ),
                 objects::list,
             )
         },
@@ -263,7 +266,9 @@ fn of_kind(kind: Kind) -> [Operation; 4] {
                 one.clone(),
                 resource,
                 Answer::One(names.schema),
-                format!("Creates or replaces one {name}; answered when it is durable and this node decides by it."),
+                format!(
+                    "Creates or replaces one {name}; answered when it is durable and this node decides by it."
+                ),
                 objects::put,
             )
         },
@@ -502,8 +507,7 @@ fn system_operations() -> Vec<Operation> {
         ("health_ready", "/health/ready", "200 when packets are served and the database answers, else 503."),
         ("health_startup", "/health/startup", "200 once packets are served, else 503."),
     ] {
-        let operation =
-            read(id, path, Resource::System, Answer::One("Health"), summary, system::health);
+        let operation = read(id, path, Resource::System, Answer::One("Health"), summary, system::health);
         all.push(Operation { scope: None, statuses: &[200, 503], ..operation });
     }
     all

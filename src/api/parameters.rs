@@ -8,7 +8,8 @@ const fn parameter(name: &'static str, kind: &'static str, text: &'static str) -
 }
 
 const LIMIT: Parameter = parameter("limit", "integer", "Items at most, 1 to 1000; larger is coerced.");
-const CURSOR: Parameter = parameter("cursor", "string", "next_cursor of the page before, with the same filters.");
+const CURSOR: Parameter =
+    parameter("cursor", "string", "next_cursor of the page before, with the same filters.");
 const SOURCE: Parameter = parameter("source", "string", "Only of this source.");
 const EXTERNAL_ID: Parameter = parameter("external_id", "string", "Only with this exact external id.");
 const LABEL: Parameter = parameter("label.*", "string", "Only with this label, as label.<name>=<value>.");
@@ -19,7 +20,8 @@ const NETWORK: Parameter = parameter("network", "string", "Only of this network.
 const MAC: Parameter = parameter("mac", "string", "Only with this MAC address, in any notation.");
 const NAS: Parameter = parameter("nas", "string", "Only through this NAS.");
 const LOGIN: Parameter = parameter("login", "string", "Only with this login, in any letter case.");
-const PREFIX: Parameter = parameter("prefix", "string", "Only this address, or addresses inside this prefix.");
+const PREFIX: Parameter =
+    parameter("prefix", "string", "Only this address, or addresses inside this prefix.");
 const VRF: Parameter = parameter("vrf", "string", "Only in this VRF; the default one when absent.");
 const FROM: Parameter = parameter("from", "string", "From this time on (RFC 3339).");
 const TO: Parameter = parameter("to", "string", "Before this time (RFC 3339).");
@@ -37,7 +39,11 @@ pub(super) const STATUS: &[Parameter] = &[
 pub(super) const SESSIONS: &[Parameter] = &[
     LIMIT,
     CURSOR,
-    parameter("state", "string", "`live` (of this node's ledger, by id) or `closed` (of history, newest first)."),
+    parameter(
+        "state",
+        "string",
+        "`live` (of this node's ledger, by id) or `closed` (of history, newest first).",
+    ),
     SERVICE,
     MAC,
     NAS,

@@ -82,9 +82,10 @@ impl Query {
 
     /// Labels asked for by `label.<name>=<value>`.
     pub(super) fn labels(&self) -> BTreeMap<String, String> {
-        let labels = self.0.iter().filter_map(|(name, value)| {
-            Some((name.strip_prefix("label.")?.to_owned(), value.clone()))
-        });
+        let labels = self
+            .0
+            .iter()
+            .filter_map(|(name, value)| Some((name.strip_prefix("label.")?.to_owned(), value.clone())));
         labels.collect()
     }
 

@@ -14,10 +14,9 @@ pub(super) fn problem(call: Call) -> Answering {
     Box::pin(async move {
         call.actor.require(Action::Read, Resource::System)?;
         let code = call.decoded_segment()?;
-        let text = texts::find(&code)
-            .ok_or_else(|| Refusal::NotFound { what: format!("problem code `{code}`") })?;
-        Ok(Reply::ok(problem::explanation(text, call.language))
-            .with("content-language", call.language.tag()))
+        let text =
+            texts::find(&code).ok_or_else(|| Refusal::NotFound { what: format!("problem code `{code}`") })?;
+        Ok(Reply::ok(problem::explanation(text, call.language)).with("content-language", call.language.tag()))
     })
 }
 

@@ -34,8 +34,10 @@ pub(super) fn parse(kind: Kind, raw: &str) -> Result<Ref, Failure> {
 /// The failure for a path that names nothing.
 pub(super) fn missing(raw: &str) -> Failure {
     let shown: String = raw.chars().take(64).collect();
-    Refusal::NotFound { what: format!("object `{shown}`: write an id, ext:<external id> or ext:<source>~<external id>") }
-        .into()
+    Refusal::NotFound {
+        what: format!("object `{shown}`: write an id, ext:<external id> or ext:<source>~<external id>"),
+    }
+    .into()
 }
 
 /// Percent-decodes (RFC 3986 §2.1); `None` for broken escapes and for what is not UTF-8.

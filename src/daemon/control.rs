@@ -12,8 +12,8 @@ use super::packets::Packets;
 use super::recovery::StartFailure;
 use super::{Bound, Parts, ServeOptions, background};
 use crate::api::serve;
-use crate::app::apply::Apply;
 use crate::app::Actor;
+use crate::app::apply::Apply;
 use crate::telemetry;
 
 /// A runtime on threads of its own at a lower priority, so that the control plane cannot slow the packet path.
@@ -42,7 +42,8 @@ pub(crate) async fn run(parts: &Parts, packets: &Packets, options: ServeOptions)
     let socket = unix_listener(parts)?;
     tokio::spawn(serve_http(metrics, observability(parts, packets)));
     let (stop, stopped) = tokio::sync::watch::channel(false);
-    let (connections, router) = (serve::Connections::new(stopped), crate::api::router(Arc::clone(&parts.app)));
+    let (connections, router) =
+        (serve::Connections::new(stopped), crate::api::router(Arc::clone(&parts.app)));
     let (socket, owner) = socket;
     let listeners = [
         tokio::spawn(serve::tcp(api, router.clone(), connections.clone())),
@@ -75,7 +76,8 @@ async fn listen(address: std::net::SocketAddr, what: &str) -> Result<TcpListener
 /// The command line's socket. The journal's lock already tells that no other daemon uses this state.
 fn unix_listener(parts: &Parts) -> Result<(UnixListener, u32), StartFailure> {
     let path = &parts.config.api.socket;
-    let failed = |source: io::Error| StartFailure::Io { doing: format!("listen on {}", path.display()), source };
+    let failed =
+        |source: io::Error| StartFailure::Io { doing: format!("listen on {}", path.display()), source };
     if let Some(directory) = path.parent() {
         fs::create_dir_all(directory).map_err(failed)?;
     }
