@@ -1,5 +1,6 @@
 //! Lastmile: the daemon between an ISP's CRM and its access network.
 
+pub mod api;
 pub mod app;
 pub mod applier;
 pub mod checkpoint;

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::live_view::{BindingView, SessionView};
+use super::live_views::{BindingView, SessionView};
 use super::{Action, Actor, App, Refusal, Resource};
 use crate::decision::{Decision, Outcome, Plane, explain};
 use crate::ids::Uid;

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::live_view::{LeaseView, SessionView, UtilizationView, tenant_of_session};
+use super::live_views::{LeaseView, SessionView, UtilizationView, tenant_of_session};
 use super::{Action, Actor, App, Refusal, Resource};
 use crate::ids::{PoolId, ServiceId, SessionId, Uid};
 use crate::journal::record::Holder;

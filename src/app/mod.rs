@@ -16,7 +16,7 @@ pub mod apply;
 mod commit;
 pub mod history;
 pub mod live;
-mod live_view;
+pub mod live_views;
 pub mod objects;
 pub mod refusal;
 pub mod status;

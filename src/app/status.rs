@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::live_view::{Digests, digest_text};
+use super::live_views::{Digests, digest_text};
 use super::{Action, Actor, App, Refusal, Resource};
 use crate::ids::Uid;
 use crate::journal::record::Holder;
