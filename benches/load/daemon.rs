@@ -200,7 +200,13 @@ impl Seeder {
         };
         let object = StoredObject { envelope, spec_json: serde_json::to_string(&spec)?, sealed };
         let unique_keys = spec.unique_keys();
-        self.pending.push(Write { object, expected_generation: 0, unique_keys, refs, before_json: String::new() });
+        self.pending.push(Write {
+            object,
+            expected_generation: 0,
+            unique_keys,
+            refs,
+            before_json: String::new(),
+        });
         if self.pending.len() >= OBJECTS_PER_CHANGE {
             self.flush().await?;
         }
@@ -227,7 +233,8 @@ async fn seed(
     let storage = lastmile::storage::open(&format!("sqlite:{}", state.join("lastmile.db").display())).await?;
     vault.load_tenant(storage.as_ref(), TenantId::DEFAULT).await?;
     let mut seeder = Seeder { storage, vault, pending: Vec::new() };
-    let network = json!({"prefixes": ["100.64.0.0/10"], "gateways": ["100.127.255.254"], "dns": ["192.0.2.53"]});
+    let network =
+        json!({"prefixes": ["100.64.0.0/10"], "gateways": ["100.127.255.254"], "dns": ["192.0.2.53"]});
     let network = seeder.add(Kind::Network, "load".into(), network).await?.to_string();
     let pool = json!({"network": network, "class": "load", "ranges": ["100.64.0.0-100.127.255.253"]});
     seeder.add(Kind::Pool, "load".into(), pool).await?;

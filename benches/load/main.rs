@@ -228,7 +228,8 @@ fn run(options: &Options, kind: Kind) -> anyhow::Result<Report> {
 
 /// What the daemon itself says after a run: memory, syncs, and how long the applier takes to catch up.
 fn describe(options: &Options, daemon: &Daemon) -> anyhow::Result<()> {
-    let (records, syncs) = (daemon.metric("lastmile_journal_records"), daemon.metric("lastmile_journal_syncs"));
+    let (records, syncs) =
+        (daemon.metric("lastmile_journal_records"), daemon.metric("lastmile_journal_syncs"));
     let resident = daemon.resident_bytes();
     let (backlog, drain_secs) = daemon.drain();
     let value = serde_json::json!({

@@ -30,9 +30,7 @@ impl Language {
         let mut best = (0_u32, Self::English);
         for part in text.split(',') {
             let (tag, quality) = part.split_once(';').unwrap_or((part, ""));
-            let quality =
-                quality.trim().strip_prefix("q=").map_or(Some(1.0), |text| text.parse::<f32>().ok());
-            let weight = (quality.unwrap_or(0.0).clamp(0.0, 1.0) * 1000.0).round() as u32;
+            let weight = quality.trim().strip_prefix("q=").map_or(1000, thousandths);
             let primary = tag.trim().split('-').next().unwrap_or_default();
             let language = match primary {
                 tag if tag.eq_ignore_ascii_case("pl") => Self::Polish,
@@ -53,6 +51,16 @@ impl Language {
             Self::Polish => "pl",
         }
     }
+}
+
+/// A weight such as `0.85` in thousandths (RFC 9110 §12.4.2); 0 for what is none.
+fn thousandths(text: &str) -> u32 {
+    let (whole, part) = text.trim().split_once('.').unwrap_or((text, ""));
+    let digits = format!("{part:0<3}");
+    let (Ok(whole), Some(Ok(part))) = (whole.parse::<u32>(), digits.get(..3).map(str::parse::<u32>)) else {
+        return 0;
+    };
+    whole.saturating_mul(1000).saturating_add(part).min(1000)
 }
 
 /// One request, decoded and authenticated.

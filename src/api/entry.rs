@@ -19,9 +19,10 @@ use tower_http::catch_panic::CatchPanicLayer;
 use super::auth::{self, Peer};
 use super::body;
 use super::call::{Call, Language, Reply};
-use super::operation::{self, Operation, operations};
+use super::operation::{self, Operation};
 use super::problem::Failure;
 use super::query::Query;
+use super::table::operations;
 use crate::app::system::API_REVISION;
 use crate::app::{Actor, ActorKind, App};
 use crate::ids::{RequestId, TenantId};
@@ -107,12 +108,11 @@ async fn answer(
         (who.await?, bytes)
     };
     let query = Query::parse(query, operation.query)?;
-    let body = match operation.body {
-        operation::Body::None => serde_json::Value::Null,
-        _ => {
-            check_media_type(&incoming.headers)?;
-            body::parse(&bytes)?
-        }
+    let body = if operation.body == operation::Body::None {
+        serde_json::Value::Null
+    } else {
+        check_media_type(&incoming.headers)?;
+        body::parse(&bytes)?
     };
     let call = Call {
         app: Arc::clone(app),

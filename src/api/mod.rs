@@ -1,6 +1,6 @@
 //! The admin API: HTTP in front of the use-cases, and nothing of its own.
 //!
-//! - [`operation`]: the one table of routes; the router, the OpenAPI document and the tests read it.
+//! - [`table`]: every [`operation`]; the router, the OpenAPI document and the tests read it.
 //! - [`call`]: one request, decoded; what goes back. `entry`: from HTTP to a call and back.
 //! - `auth`: who asks. [`body`]: JSON within bounds. `query`: parameters and cursors. `target`: `{ref}` in a path.
 //! - [`problem`], `texts`: every failure as a problem document (RFC 9457), in English and Polish.
@@ -25,6 +25,7 @@ mod query;
 mod render;
 pub mod serve;
 mod system;
+pub mod table;
 pub mod target;
 mod texts;
 

@@ -9,7 +9,8 @@ use serde_json::{Map, Value, json};
 use utoipa::{PartialSchema, ToSchema};
 
 use super::examples;
-use super::operation::{Answer, Body, FAILURES_OF_ALL, Operation, operations, schema};
+use super::operation::{Answer, Body, Operation};
+use super::table::{FAILURES_OF_ALL, operations, schema};
 use super::texts;
 use crate::app::history::{DecisionView, EventView};
 use crate::app::live_views::{BindingView, LeaseView, SessionView, UtilizationView};

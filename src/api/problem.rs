@@ -69,12 +69,11 @@ impl Failure {
     /// The stable code.
     pub fn code(&self) -> &'static str {
         match self {
-            Self::Refused(refusal) => refusal.code(),
+            Self::Refused(refusal) | Self::Token(TokenError::Unavailable(refusal)) => refusal.code(),
             Self::TokenMissing => "token-missing",
             Self::Token(TokenError::Invalid) => "token-invalid",
             Self::Token(TokenError::Expired) => "token-expired",
             Self::Token(TokenError::Revoked) => "token-revoked",
-            Self::Token(TokenError::Unavailable(refusal)) => refusal.code(),
             Self::MalformedJson(_) => "malformed-json",
             Self::BodyTooLarge { .. } => "body-too-large",
             Self::UnsupportedMediaType { .. } => "unsupported-media-type",

@@ -30,9 +30,8 @@ impl Query {
                 return Err(Refusal::filter(name, "broken percent-encoding").into());
             };
             let labels = known.iter().any(|parameter| parameter.name == "label.*");
-            if !(labels && name.starts_with("label."))
-                && !known.iter().any(|parameter| parameter.name == name)
-            {
+            let is_label = labels && name.starts_with("label.");
+            if !is_label && known.iter().all(|parameter| parameter.name != name) {
                 return Err(unknown(&name, known));
             }
             if found.insert(name.clone(), value).is_some() {

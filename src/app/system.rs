@@ -11,7 +11,7 @@ use crate::limits;
 /// Revision of the API: raised when something is added within `/v1`.
 pub const API_REVISION: &str = "2026-11-20";
 /// Time within which the database must answer for the node to be called ready.
-const PING: Duration = Duration::from_millis(1_000);
+const PING: Duration = Duration::from_secs(1);
 
 /// Who answers, and within which bounds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]

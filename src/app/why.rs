@@ -321,14 +321,13 @@ fn checks(status: &ServiceStatus, why: &Why) -> Vec<Check> {
     checks.push(last_answer(why, status.online));
     if status.online {
         let outdated = status.targets.iter().filter(|target| target.state == "outdated").count();
-        checks.push(match outdated {
-            0 => check("session.attributes", "pass", "sessions and leases have the policy of now"),
-            _ => {
-                let evidence = format!("{outdated} live sessions or leases have an older policy");
-                let mut warning = check("session.attributes", "warn", evidence);
-                warning.next = Some("they change at the next login or when the lease ends".to_owned());
-                warning
-            }
+        checks.push(if outdated == 0 {
+            check("session.attributes", "pass", "sessions and leases have the policy of now")
+        } else {
+            let evidence = format!("{outdated} live sessions or leases have an older policy");
+            let mut warning = check("session.attributes", "warn", evidence);
+            warning.next = Some("they change at the next login or when the lease ends".to_owned());
+            warning
         });
     }
     checks
@@ -370,7 +369,7 @@ fn conclude(why: &mut Why) {
     why.verdict = match (&why.cause, online, why.service.is_some()) {
         (Some(cause), false, _) if cause.id != "identity.resolve" => "blocked",
         (_, true, _) => "online",
-        (Some(_), _, false) | (None, _, false) => "unknown",
+        (Some(_) | None, _, false) => "unknown",
         (Some(_), ..) => "blocked",
         (None, ..) => "ready",
     };

@@ -97,8 +97,6 @@ pub(crate) struct Node {
     pub(crate) checkpointed: u64,
     /// No lease ends before this (FIELD R3).
     pub(crate) hold_until: Stamp,
-    /// Whether storage answered during the start.
-    pub(crate) storage_up: bool,
 }
 
 /// A wall clock this far past the last record is not believed at once (fault F9), in milliseconds.
@@ -165,7 +163,6 @@ pub(crate) async fn recover(
         applied,
         checkpointed: from,
         hold_until,
-        storage_up,
     })
 }
 

@@ -53,7 +53,7 @@ impl App {
                     let space = Space { tenant: candidate.envelope.tenant, vrf };
                     self.check_fixed(&snapshot, &leaving, candidate, spec, &space, &mut problems).await?;
                 }
-                Spec::Plan(_) => self.check_plan_vrf(&snapshot, candidate)?,
+                Spec::Plan(_) => check_plan_vrf(&snapshot, candidate)?,
                 _ => {}
             }
         }
@@ -147,28 +147,6 @@ impl App {
         Ok(())
     }
 
-    /// Moving a plan to another VRF would move fixed addresses that were checked in the old one.
-    fn check_plan_vrf(&self, snapshot: &Snapshot, candidate: &Candidate) -> Result<(), Refusal> {
-        let (Some(before), Spec::Plan(after)) = (&candidate.before, &candidate.spec) else {
-            return Ok(());
-        };
-        let Spec::Plan(before) = &before.spec else { return Ok(()) };
-        if before.vrf == after.vrf {
-            return Ok(());
-        }
-        let users: Vec<String> = snapshot
-            .services()
-            .filter(|service| service.plan == candidate.envelope.id && has_fixed(service))
-            .take(STORAGE_REFERRERS_NAMED_MAX)
-            .map(|service| Kind::Service.format_id(service.id))
-            .collect();
-        if users.is_empty() {
-            return Ok(());
-        }
-        let object = format!("the VRF of {}, in which services have addresses by name,", candidate.title());
-        Err(Refusal::InUse { object, users })
-    }
-
     /// How people call an object of which only the id is known.
     pub(in crate::app) async fn title_of(
         &self,
@@ -180,6 +158,28 @@ impl App {
         let known = found.first().map(|stored| title(&stored.envelope));
         Ok(known.unwrap_or_else(|| kind.format_id(id)))
     }
+}
+
+/// Moving a plan to another VRF would move fixed addresses that were checked in the old one.
+fn check_plan_vrf(snapshot: &Snapshot, candidate: &Candidate) -> Result<(), Refusal> {
+    let (Some(before), Spec::Plan(after)) = (&candidate.before, &candidate.spec) else {
+        return Ok(());
+    };
+    let Spec::Plan(before) = &before.spec else { return Ok(()) };
+    if before.vrf == after.vrf {
+        return Ok(());
+    }
+    let users: Vec<String> = snapshot
+        .services()
+        .filter(|service| service.plan == candidate.envelope.id && has_fixed(service))
+        .take(STORAGE_REFERRERS_NAMED_MAX)
+        .map(|service| Kind::Service.format_id(service.id))
+        .collect();
+    if users.is_empty() {
+        return Ok(());
+    }
+    let object = format!("the VRF of {}, in which services have addresses by name,", candidate.title());
+    Err(Refusal::InUse { object, users })
 }
 
 fn add(problems: &mut Problems, detail: String) {

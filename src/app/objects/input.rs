@@ -57,15 +57,12 @@ impl ObjectInput {
         });
         let labels = reader.optional("labels", labels);
         let annotations = reader.optional("annotations", annotations);
-        let spec = match reader.raw("spec") {
-            Some(value) => {
-                let at = reader.pointer("spec");
-                Spec::decode(kind, value, &at, reader.problems())
-            }
-            None => {
-                reader.problem("spec", "this member is required");
-                None
-            }
+        let spec = if let Some(value) = reader.raw("spec") {
+            let at = reader.pointer("spec");
+            Spec::decode(kind, value, &at, reader.problems())
+        } else {
+            reader.problem("spec", "this member is required");
+            None
         };
         reader.finish(|| Some(Self { spec: spec?, labels, annotations, source_version, id, external_id }))
     }

@@ -95,10 +95,7 @@ impl App {
                 Err(Attempt::Raced(error)) => last = Some(error),
             }
         }
-        Err(last.map_or_else(
-            || Refusal::Contended { object: put.reference.to_string() },
-            |error| Refusal::from(error),
-        ))
+        Err(last.map_or_else(|| Refusal::Contended { object: put.reference.to_string() }, Refusal::from))
     }
 
     async fn try_put(self: &Arc<Self>, actor: &Actor, put: &Put) -> Result<PutOutcome, Attempt> {
@@ -145,7 +142,7 @@ impl App {
             Ref::External { source, id } => self.named(actor, put, source.as_deref(), id).await?,
         };
         let Some(stored) = found else { return Ok(None) };
-        self.check_owner(actor, &stored.envelope, put.adopt)?;
+        check_owner(actor, &stored.envelope, put.adopt)?;
         Ok(Some(Kept::open(stored, &self.parts().vault)?))
     }
 
@@ -176,18 +173,6 @@ impl App {
             return Err(Refusal::NotOwner { object, owner: source.unwrap_or_default().to_owned() });
         }
         Ok(found)
-    }
-
-    /// Refuses writing what belongs to another source, unless it is taken over.
-    pub(super) fn check_owner(&self, actor: &Actor, envelope: &Envelope, adopt: bool) -> Result<(), Refusal> {
-        if envelope.source == actor.source {
-            return Ok(());
-        }
-        if adopt {
-            return actor.require(Action::Adopt, Resource::Object(envelope.kind));
-        }
-        let owner = envelope.source.clone().unwrap_or_else(|| "an operator".to_owned());
-        Err(Refusal::NotOwner { object: title(envelope), owner })
     }
 
     async fn candidate_of(
@@ -252,6 +237,18 @@ impl App {
             _ => id,
         }
     }
+}
+
+/// Refuses writing what belongs to another source, unless it is taken over.
+pub(super) fn check_owner(actor: &Actor, envelope: &Envelope, adopt: bool) -> Result<(), Refusal> {
+    if envelope.source == actor.source {
+        return Ok(());
+    }
+    if adopt {
+        return actor.require(Action::Adopt, Resource::Object(envelope.kind));
+    }
+    let owner = envelope.source.clone().unwrap_or_else(|| "an operator".to_owned());
+    Err(Refusal::NotOwner { object: title(envelope), owner })
 }
 
 /// How one attempt to write ended without success.

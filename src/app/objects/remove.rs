@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::kept::read_spec;
-use super::put::{ObjectChange, Preconditions, PutOutcome, check_match};
+use super::put::{ObjectChange, Preconditions, PutOutcome, check_match, check_owner};
 use super::{Shown, title};
 use crate::app::{Action, Actor, App, Refusal, Resource};
 use crate::ids::PoolId;
@@ -33,7 +33,7 @@ impl App {
         actor.require(Action::Write, Resource::Object(remove.kind))?;
         for _ in 0..API_COMMIT_ATTEMPTS_MAX {
             let stored = self.find(actor, remove.kind, &remove.reference).await?;
-            self.check_owner(actor, &stored.envelope, remove.adopt)?;
+            check_owner(actor, &stored.envelope, remove.adopt)?;
             let current = stored.envelope.etag();
             if !check_match(&remove.conditions, Some(&current)) {
                 return Err(Refusal::Precondition { current: Some(current), changed: Vec::new() });
