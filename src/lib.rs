@@ -12,7 +12,6 @@ pub mod journal;
 pub mod ledger;
 pub mod limits;
 pub mod model;
-pub mod pipeline;
 pub mod net;
 pub mod netdefs;
 pub mod pipeline;

@@ -27,7 +27,7 @@ use super::wire::{ClientKey, Message, RelayAgent, ReplyKind};
 use crate::decision::{Decision, Outcome, Plane};
 use crate::ids::{ServiceId, Uid};
 use crate::journal::record::{LeaseFacts, Record};
-use crate::journal::token::Durable;
+use crate::journal::Durable;
 use crate::ledger::RenewalBasis;
 use crate::limits::{DECISION_LINE_BYTES_MAX, DHCP4_MESSAGE_BYTES_MAX};
 use crate::model::Prefix;
