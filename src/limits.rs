@@ -53,8 +53,9 @@ pub const COMMIT_BATCH_RECORDS_MAX: usize = 4096;
 /// Largest journal record, header included, in bytes.
 pub const JOURNAL_RECORD_BYTES_MAX: usize = 16_384;
 
-/// Window in which a retransmission gets the answer already sent (RFC 5080 §2.2.2), in milliseconds.
-pub const DUPLICATE_WINDOW_MS: u64 = 5_000;
+/// Window in which a retransmission gets the answer already sent (RFC 5080 §2.2.2), in milliseconds. Longer than two
+/// timeouts of 5 s, which many NASes have: one whose reply was lost asks again after exactly that.
+pub const DUPLICATE_WINDOW_MS: u64 = 15_000;
 /// Entries of the duplicate cache, over all its shards.
 pub const DUPLICATE_ENTRIES_MAX: usize = 65_536;
 /// Bytes of cached replies, over all shards.
