@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::credential;
+use super::credential::{self, pap_matches};
 use super::duplicate::{DuplicateCache, Key};
 use super::gate::{Gate, Passed, answer, gate};
 use super::identify::{Identified, by_login, by_place};
@@ -29,7 +29,6 @@ use crate::model::pool::ExhaustedAction;
 use crate::model::service::ServiceState;
 use crate::model::{Mac, Prefix};
 use crate::pipeline::{Admitted, Datagram, Outgoing, Protocol, Verdict, World};
-use crate::secret::constant_time_eq;
 use crate::snapshot::types::{Plan, Service, ServiceIpv4, Space};
 use crate::time::Stamp;
 
@@ -261,8 +260,7 @@ fn authenticate<'s>(
         decision.detail = SmallVec::from_slice(b"identity-conflict");
     }
     if identified.personal {
-        let key = passed.key().ok_or("radius-authenticator-mismatch")?;
-        credential::check(&passed.packet, facts, key, access.password.as_deref())?;
+        credential::check(passed, access.password.as_deref())?;
     }
     if !access.enabled {
         return Err("access-disabled");
@@ -289,12 +287,7 @@ fn identify(world: &World<'_>, passed: &Passed<'_>) -> Result<Identified, &'stat
     let (facts, nas) = (&passed.facts, &passed.nas);
     if let Some(fixed) = nas.ipoe_password.as_ref().filter(|_| !facts.is_ppp() && !facts.eap) {
         // The fixed password only opens the door to line and MAC identities; a login with its own password stays one.
-        let sent = facts.user_password.zip(passed.key()).is_some_and(|(hidden, key)| {
-            let mut buffer = [0; crate::limits::RADIUS_PASSWORD_BYTES_MAX];
-            super::wire::hiding::reveal_user_password(key, passed.packet.authenticator(), hidden, &mut buffer)
-                .is_ok_and(|clear| constant_time_eq(clear, fixed.expose()))
-        });
-        if sent {
+        if pap_matches(passed, fixed).unwrap_or(false) {
             return by_place(world.snapshot, nas, facts).ok_or("unknown-line");
         }
     }
