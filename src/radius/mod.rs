@@ -40,6 +40,7 @@ pub mod acct;
 pub mod auth;
 mod credential;
 pub mod duplicate;
+mod entitlement;
 mod gate;
 mod identify;
 mod reject;
