@@ -285,16 +285,24 @@ fn authenticate<'s>(
 /// FIELD R18: passwordless only where the NAS has it, and never for PPP.
 fn identify(world: &World<'_>, passed: &Passed<'_>) -> Result<Identified, &'static str> {
     let (facts, nas) = (&passed.facts, &passed.nas);
-    if let Some(fixed) = nas.ipoe_password.as_ref().filter(|_| !facts.is_ppp() && !facts.eap) {
+    let passwordless = !facts.is_ppp() && !facts.eap;
+    if passwordless && let Some(fixed) = &nas.ipoe_password {
         // The fixed password only opens the door to line and MAC identities; a login with its own password stays one.
         if pap_matches(passed, fixed).unwrap_or(false) {
             return by_place(world.snapshot, nas, facts).ok_or("unknown-line");
         }
     }
-    if facts.login.is_none() {
-        return Err("no-login");
+    if let Some(identified) = by_login(world.snapshot, nas, facts) {
+        return Ok(identified);
     }
-    by_login(world.snapshot, nas, facts).ok_or("unknown-login")
+    // What operators must hear when a place is known that nobody may come from without a password.
+    let by_place = if passwordless { by_place(world.snapshot, nas, facts) } else { None };
+    match (by_place, &nas.ipoe_password) {
+        (Some(_), None) => Err("passwordless-not-enabled"),
+        (Some(_), Some(_)) => Err("password-mismatch"),
+        (None, _) if facts.login.is_none() => Err("no-login"),
+        (None, _) => Err("unknown-login"),
+    }
 }
 
 /// Whose rejects are counted together.
