@@ -35,7 +35,7 @@ const WATCH: Duration = Duration::from_millis(100);
 /// How often storage is asked for other nodes' commits at least.
 const FOLLOW: Duration = Duration::from_secs(2);
 /// How often a checkpoint is made although little was written.
-const CHECKPOINT: Duration = Duration::from_secs(300);
+const CHECKPOINT: Duration = Duration::from_mins(5);
 
 /// Starts everything.
 pub(crate) fn start(parts: &Parts, packets: &Packets, runtime: &Handle) -> Background {
@@ -187,11 +187,10 @@ async fn watch(
         let now = journal.unavailable();
         shared.journal_available.store(now.is_none(), Ordering::Relaxed);
         if now != before {
-            match now {
-                Some(reason) => {
-                    tracing::error!(%reason, "the journal takes no records: nothing new is granted or acknowledged")
-                }
-                None => tracing::info!("the journal takes records again"),
+            if let Some(reason) = now {
+                tracing::error!(%reason, "the journal takes no records: nothing new is granted or acknowledged");
+            } else {
+                tracing::info!("the journal takes records again");
             }
             health.set_degraded("journal", now.map(|reason| reason.to_string()));
             before = now;
@@ -224,7 +223,7 @@ impl Checkpoints {
                 }
             }
             Err(error) => {
-                tracing::warn!(%error, directory = %self.directory.display(), "the ledger's checkpoint could not be written; the journal is kept instead")
+                tracing::warn!(%error, directory = %self.directory.display(), "the ledger's checkpoint could not be written; the journal is kept instead");
             }
         }
     }
@@ -284,7 +283,7 @@ async fn write_images(app: Arc<crate::app::App>, path: std::path::PathBuf) {
 
 /// Removes history older than the retention, a bounded piece at a time.
 async fn purge(app: Arc<crate::app::App>, retention_days: u32) {
-    let mut turn = tokio::time::interval(Duration::from_secs(3_600));
+    let mut turn = tokio::time::interval(Duration::from_hours(1));
     loop {
         turn.tick().await;
         let today = app.parts().clock.now().stamp.day();
@@ -313,18 +312,18 @@ pub(crate) fn refresh(
 ) {
     let stats = journal.stats();
     metrics.journal_available.set(i64::from(stats.unavailable.is_none()));
-    metrics.journal_sequence.set(stats.durable.0 as i64);
-    metrics.journal_bytes.set((stats.segments as u64 * stats.segment_bytes) as i64);
-    metrics.journal_syncs.set(stats.syncs as i64);
-    metrics.journal_records.set(stats.records as i64);
-    metrics.applier_lag.set(stats.durable.0.saturating_sub(storage_applied.load(Ordering::Acquire)) as i64);
-    metrics.snapshot_seq.set(publisher.seq() as i64);
+    metrics.journal_sequence.set(shown(stats.durable.0));
+    metrics.journal_bytes.set(shown((stats.segments as u64 * stats.segment_bytes)));
+    metrics.journal_syncs.set(shown(stats.syncs));
+    metrics.journal_records.set(shown(stats.records));
+    metrics.applier_lag.set(shown(stats.durable.0.saturating_sub(storage_applied.load(Ordering::Acquire))));
+    metrics.snapshot_seq.set(shown(publisher.seq()));
     let (sessions, leases) = ledger.totals();
-    metrics.sessions.set(sessions as i64);
-    metrics.leases.set(leases as i64);
-    metrics.conflicts.set(ledger.counters().conflicts.load(Ordering::Relaxed) as i64);
+    metrics.sessions.set(shown(sessions));
+    metrics.leases.set(shown(leases));
+    metrics.conflicts.set(shown(ledger.counters().conflicts.load(Ordering::Relaxed)));
     let now = clock.now();
-    metrics.uptime.set(now.tick.0 as f64 / 1e9);
+    metrics.uptime.set(std::time::Duration::from_nanos(now.tick.0).as_secs_f64());
     let snapshot = publisher.load();
     for pool in snapshot.pools() {
         let Some(state) = ledger.pool(crate::ids::PoolId(pool.id)) else { continue };
@@ -342,4 +341,9 @@ pub(crate) fn refresh(
             metrics.pool.with_label_values(&[&pool.name, state]).set(f64::from(count));
         }
     }
+}
+
+/// A count as a gauge shows it.
+fn shown(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }

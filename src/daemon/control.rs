@@ -167,10 +167,7 @@ async fn wait_for_stop(parts: &Parts, definitions: Option<&std::path::Path>) -> 
         tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
-            _ = hangup.recv() => match definitions {
-                Some(directory) => apply_definitions(parts, directory).await,
-                None => tracing::info!("SIGHUP: netdefs.dir is not set, so there is nothing to apply"),
-            },
+            _ = hangup.recv() => if let Some(directory) = definitions { apply_definitions(parts, directory).await } else { tracing::info!("SIGHUP: netdefs.dir is not set, so there is nothing to apply") },
             _ = watchdog.tick() => {
                 let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
             }

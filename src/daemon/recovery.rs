@@ -321,7 +321,7 @@ impl Blocks {
                 self.owned.write().insert(pool.id, owned);
             }
             Err(error) => {
-                tracing::warn!(%error, pool = %pool.name, "pool blocks are not claimed; the configured share stands")
+                tracing::warn!(%error, pool = %pool.name, "pool blocks are not claimed; the configured share stands");
             }
         }
     }

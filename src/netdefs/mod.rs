@@ -131,7 +131,7 @@ impl Netdefs {
 }
 
 /// The sample definitions as files.
-fn example_isp() -> Vec<SourceFile> {
+pub fn example_isp() -> Vec<SourceFile> {
     embedded(EXAMPLE_ISP)
 }
 
