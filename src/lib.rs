@@ -4,6 +4,7 @@ pub mod api;
 pub mod app;
 pub mod applier;
 pub mod checkpoint;
+pub mod cli;
 pub mod config;
 pub mod decision;
 pub mod dhcp;

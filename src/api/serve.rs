@@ -15,7 +15,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{Semaphore, watch};
 use tower::ServiceExt;
 
@@ -47,26 +47,47 @@ impl Connections {
 
 /// Serves a TCP listener until stopped.
 pub async fn tcp(listener: TcpListener, router: Router, connections: Connections) {
-    accept(router, connections, async || listener.accept().await.map(|(stream, _)| (stream, Peer::Tcp)))
-        .await;
+    accept(listener, router, connections).await;
 }
 
 /// Serves a Unix socket until stopped; root and `owner` are operators.
 pub async fn unix(listener: UnixListener, owner: u32, router: Router, connections: Connections) {
-    let peer = |stream: &UnixStream| match stream.peer_cred() {
-        Ok(credentials) => {
-            let uid = credentials.uid();
-            Peer::Unix { uid, trusted: uid == 0 || uid == owner }
-        }
+    accept(LocalListener { listener, owner }, router, connections).await;
+}
+
+/// Where connections come from.
+trait Listener {
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    fn next(&self) -> impl Future<Output = io::Result<(Self::Stream, Peer)>> + Send;
+}
+
+impl Listener for TcpListener {
+    type Stream = TcpStream;
+
+    async fn next(&self) -> io::Result<(TcpStream, Peer)> {
+        let (stream, _) = self.accept().await?;
+        Ok((stream, Peer::Tcp))
+    }
+}
+
+struct LocalListener {
+    listener: UnixListener,
+    owner: u32,
+}
+
+impl Listener for LocalListener {
+    type Stream = UnixStream;
+
+    async fn next(&self) -> io::Result<(UnixStream, Peer)> {
+        let (stream, _) = self.listener.accept().await?;
         // Without the kernel's word the socket is worth no more than TCP.
-        Err(_) => Peer::Tcp,
-    };
-    let next = async || {
-        let (stream, _) = listener.accept().await?;
-        let peer = peer(&stream);
+        let peer = stream.peer_cred().map_or(Peer::Tcp, |credentials| {
+            let uid = credentials.uid();
+            Peer::Unix { uid, trusted: uid == 0 || uid == self.owner }
+        });
         Ok((stream, peer))
-    };
-    accept(router, connections, next).await;
+    }
 }
 
 /// Opens the Unix socket for its owner and group, in place of one that nobody answers. Returns it with the user who owns
@@ -86,15 +107,11 @@ pub fn bind_unix(path: &Path) -> io::Result<(UnixListener, u32)> {
     Ok((listener, owner))
 }
 
-async fn accept<S, F>(router: Router, connections: Connections, next: F)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    F: AsyncFn() -> io::Result<(S, Peer)>,
-{
+async fn accept(listener: impl Listener, router: Router, connections: Connections) {
     loop {
         let accepted = async {
             let permit = Arc::clone(&connections.permits).acquire_owned().await;
-            (permit, next().await)
+            (permit, listener.next().await)
         };
         let (permit, accepted) = tokio::select! {
             () = connections.stopped() => return,
