@@ -240,6 +240,7 @@ pub const REASONS: &[(&str, &str)] = &[
     ),
     ("mac-bind-mismatch", "the access is bound to another MAC address"),
     ("vlan-bind-mismatch", "the access is bound to another VLAN"),
+    ("network-mismatch", "the access is bound to another network than the one of the request's VLAN"),
     ("identity-conflict", "two identifiers in the request name two services; the stronger one was used"),
     ("session-limit", "every slot of the service is used from another line or device"),
     ("pool-exhausted", "no pool of the class has a free address; add a range, or shorten leases"),

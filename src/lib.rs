@@ -6,6 +6,7 @@ pub mod applier;
 pub mod checkpoint;
 pub mod cli;
 pub mod config;
+pub mod daemon;
 pub mod decision;
 pub mod dhcp;
 pub mod document;

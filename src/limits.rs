@@ -52,9 +52,31 @@ pub const COMMITS_IN_FLIGHT_MAX: usize = 16_384;
 pub const COMMIT_BATCH_RECORDS_MAX: usize = 4096;
 /// Largest journal record, header included, in bytes.
 pub const JOURNAL_RECORD_BYTES_MAX: usize = 16_384;
+/// Bytes before the first record of a journal segment: one page, so that no header shares a sector with a record.
+pub const JOURNAL_HEADER_BYTES: usize = 4096;
+/// Smallest journal segment, in bytes.
+pub const JOURNAL_SEGMENT_BYTES_MIN: u64 = 256 * 1024;
+/// Largest journal segment, in bytes.
+pub const JOURNAL_SEGMENT_BYTES_MAX: u64 = 1024 * 1024 * 1024;
+/// Journal segment unless configured otherwise, in bytes.
+pub const JOURNAL_SEGMENT_BYTES_DEFAULT: u64 = 64 * 1024 * 1024;
+/// Bytes one group commit writes at most: any batch fits an empty segment of any permitted size.
+pub const COMMIT_BATCH_BYTES_MAX: usize = JOURNAL_SEGMENT_BYTES_MIN as usize - JOURNAL_HEADER_BYTES;
+/// Payload bytes that may wait for the journal at once, over all lanes.
+pub const COMMIT_QUEUE_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Lanes of a journal: one per thread that submits.
+pub const JOURNAL_LANES_MAX: usize = 256;
+/// Journal on disk, all segments together, unless configured otherwise, in bytes.
+pub const JOURNAL_BACKLOG_BYTES_DEFAULT: u64 = 8 * 1024 * 1024 * 1024;
+/// Longest time a record that nobody waits for stays unwritten unless configured otherwise, in milliseconds.
+pub const JOURNAL_FLUSH_AFTER_MS: u64 = 5;
+/// Time between two attempts of an unavailable journal to write again unless configured otherwise, in
+/// milliseconds.
+pub const JOURNAL_PROBE_AFTER_MS: u64 = 1_000;
 
-/// Window in which a retransmission gets the answer already sent (RFC 5080 §2.2.2), in milliseconds.
-pub const DUPLICATE_WINDOW_MS: u64 = 5_000;
+/// Window in which a retransmission gets the answer already sent (RFC 5080 §2.2.2), in milliseconds. Longer than two
+/// timeouts of 5 s, which many NASes have: one whose reply was lost asks again after exactly that.
+pub const DUPLICATE_WINDOW_MS: u64 = 15_000;
 /// Entries of the duplicate cache, over all its shards.
 pub const DUPLICATE_ENTRIES_MAX: usize = 65_536;
 /// Bytes of cached replies, over all shards.
@@ -180,28 +202,6 @@ const _: () = assert!(API_STATUS_WAIT_MS_MAX < API_DEADLINE_MS);
 const _: () = assert!(API_HEAD_MS_MAX < API_DEADLINE_MS);
 const _: () = assert!(API_PAGE_MAX <= STORAGE_PAGE_ROWS_MAX);
 const _: () = assert!(DATABASE_LOCK_MS < DATABASE_ANSWER_MS);
-
-/// Bytes before the first record of a journal segment: one page, so that no header shares a sector with a record.
-pub const JOURNAL_HEADER_BYTES: usize = 4096;
-/// Smallest journal segment, in bytes.
-pub const JOURNAL_SEGMENT_BYTES_MIN: u64 = 256 * 1024;
-/// Largest journal segment, in bytes.
-pub const JOURNAL_SEGMENT_BYTES_MAX: u64 = 1024 * 1024 * 1024;
-/// Journal segment unless configured otherwise, in bytes.
-pub const JOURNAL_SEGMENT_BYTES_DEFAULT: u64 = 64 * 1024 * 1024;
-/// Bytes one group commit writes at most: any batch fits an empty segment of any permitted size.
-pub const COMMIT_BATCH_BYTES_MAX: usize = JOURNAL_SEGMENT_BYTES_MIN as usize - JOURNAL_HEADER_BYTES;
-/// Payload bytes that may wait for the journal at once, over all lanes.
-pub const COMMIT_QUEUE_BYTES_MAX: usize = 32 * 1024 * 1024;
-/// Lanes of a journal: one per thread that submits.
-pub const JOURNAL_LANES_MAX: usize = 256;
-/// Journal on disk, all segments together, unless configured otherwise, in bytes.
-pub const JOURNAL_BACKLOG_BYTES_DEFAULT: u64 = 8 * 1024 * 1024 * 1024;
-/// Longest time a record that nobody waits for stays unwritten unless configured otherwise, in milliseconds.
-pub const JOURNAL_FLUSH_AFTER_MS: u64 = 5;
-/// Time between two attempts of an unavailable journal to write again unless configured otherwise, in
-/// milliseconds.
-pub const JOURNAL_PROBE_AFTER_MS: u64 = 1_000;
 const _: () =
     assert!(COMMIT_BATCH_RECORDS_MAX <= u16::MAX as usize + 1, "a record's place in its batch is a u16");
 const _: () = assert!(JOURNAL_RECORD_BYTES_MAX <= COMMIT_BATCH_BYTES_MAX);

@@ -23,7 +23,7 @@ use crate::ids::{Entropy, TenantId, Uid};
 use crate::model::Kind;
 use crate::secret::Secret;
 use crate::snapshot::image::Seal;
-use crate::snapshot::publish::Open;
+use crate::storage::Open;
 use crate::storage::{Storage, StorageError, StoredObject};
 
 /// Length of the master key and of every key it protects, in bytes.

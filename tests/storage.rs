@@ -4,7 +4,6 @@
 #![expect(clippy::unwrap_used, reason = "in a test, a failure is a panic")]
 
 mod conformance;
-#[path = "support/postgres.rs"]
 mod support;
 
 use std::sync::Arc;
@@ -14,7 +13,7 @@ use lastmile::ids::{TenantId, Uid};
 use lastmile::model::Kind;
 use lastmile::storage::{self, Lookup, Storage, StorageError, migrate};
 use sqlx::{Connection, PgConnection, Row, SqliteConnection};
-use support::TestPostgres;
+use support::postgres::TestPostgres;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -83,6 +82,8 @@ async fn a_database_file_and_its_directory_are_for_the_owner_only() {
 async fn a_database_that_a_newer_program_migrated_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let url = sqlite_url(&directory);
+    assert_eq!(migrate::status(&url).await.unwrap(), (0, migrate::KNOWN));
+    assert!(!directory.path().join("made").exists());
     assert_eq!(migrate::migrate(&url).await.unwrap(), (0, migrate::KNOWN));
     assert_eq!(migrate::migrate(&url).await.unwrap(), (migrate::KNOWN, migrate::KNOWN));
     let mut connection = SqliteConnection::connect(&url).await.unwrap();

@@ -1,102 +1,111 @@
 //! Runs `tests/transcripts/dhcp4/*.txt` against the pure DHCPv4 core, a real ledger and a real journal in memory.
 //!
-//! The file's name is the behaviour. Its lines, in order:
-//!
-//! - what it is about, up to the first empty line; `#` begins a comment;
-//! - `network|pool|plan|service|access|relay NAME {json}` writes an object, references being names; `delete NAME`;
-//! - `client NAME field=value …` names fields for use in packets;
-//! - `DISCOVER|REQUEST|DECLINE|RELEASE|INFORM [client…] [field=value…]` is a packet, see `packet`; `bytes 0x…` a raw one;
-//! - `wait 900s`, `sweep`, `restart` (the ledger is rebuilt from the journal);
-//! - `journal refuses|takes|fails|holds|commits`;
-//! - `-> …` what came of it. `UPDATE=1` writes these lines anew, for review in the diff.
+//! Besides the lines of [`transcript`]: `DISCOVER|REQUEST|DECLINE|RELEASE|INFORM [client…] [field=value…]` is a packet,
+//! see `packet`; `bytes 0x…` a raw one.
 
 #![expect(clippy::unwrap_used, reason = "only tests call it: a panic is a failed test")]
 
-#[path = "transcripts_dhcp4/node.rs"]
-mod node;
 #[path = "transcripts_dhcp4/packet.rs"]
 mod packet;
-#[path = "transcripts_dhcp4/record.rs"]
-mod record;
+#[path = "support/transcript/mod.rs"]
+mod transcript;
 
-use std::path::{Path, PathBuf};
+use std::collections::HashMap;
+use std::rc::Rc;
 
-use lastmile::ids::SeededEntropy;
+use lastmile::dhcp::v4::core::Dhcp4Core;
+use lastmile::ids::{Entropy, SeededEntropy};
+use transcript::node::{Node, Sent, Tell};
 
-const MARK: &str = "-> ";
-
-fn files() -> Vec<PathBuf> {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts/dhcp4");
-    let paths = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
-    let mut files: Vec<PathBuf> =
-        paths.filter(|path| path.extension().is_some_and(|kind| kind == "txt")).collect();
-    files.sort();
-    files
+struct Dhcp4 {
+    node: Node,
+    core: Rc<Dhcp4Core>,
+    clients: HashMap<String, String>,
+    heard: Vec<Sent>,
 }
 
-/// The transcript with the expectations that the core fulfils.
-fn run(text: &str) -> String {
-    run_on(&mut node::Node::new(), text)
-}
-
-fn run_on(node: &mut node::Node, text: &str) -> String {
-    let (prose, script) = text.split_once("\n\n").unwrap();
-    let mut out = format!("{prose}\n\n");
-    for line in script.lines().filter(|line| !line.starts_with(MARK)) {
-        out.push_str(line);
-        out.push('\n');
-        if line.is_empty() || line.starts_with('#') {
-            continue;
-        }
-        for outcome in node.step(line) {
-            out.push_str(MARK);
-            out.push_str(&outcome);
-            out.push('\n');
+impl Dhcp4 {
+    fn new() -> Self {
+        Self {
+            node: Node::new(),
+            core: Rc::new(Dhcp4Core::new()),
+            clients: HashMap::new(),
+            heard: Vec::new(),
         }
     }
-    node.check();
-    out
+
+    fn run(&mut self, text: &str) -> String {
+        let out = transcript::run(text, |line| self.step(line));
+        self.node.check();
+        out
+    }
+
+    fn step(&mut self, line: &str) -> Vec<String> {
+        let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
+        if let Some(outcomes) = self.node.step(verb, rest) {
+            return outcomes;
+        }
+        match verb {
+            "client" => {
+                let (name, fields) = rest.split_once(' ').unwrap();
+                self.clients.insert(name.to_owned(), fields.to_owned());
+                Vec::new()
+            }
+            "bytes" => {
+                let bytes = transcript::octets(rest).unwrap();
+                let source = "10.0.0.1:67".parse().unwrap();
+                self.receive(&Sent { bytes, source, local: packet::SERVER.into() })
+            }
+            _ => self.receive(&packet::parse(line, &self.clients)),
+        }
+    }
+
+    fn receive(&mut self, sent: &Sent) -> Vec<String> {
+        self.heard.push(sent.clone());
+        let request = sent.bytes.clone();
+        let tell: Tell = Rc::new(move |reply, bytes, _| packet::describe(&request, reply, bytes));
+        self.node.receive(&self.core, sent, &tell)
+    }
+
+    /// Hears everything again with bytes changed, which must end in a decision and never in anything worse.
+    fn hear_garbled(&mut self, entropy: &dyn Entropy, times: usize) {
+        for sent in std::mem::take(&mut self.heard) {
+            for _ in 0..times {
+                let mut garbled = sent.clone();
+                let len = garbled.bytes.len();
+                for _ in 0..=entropy.u64() % 3 {
+                    let random = entropy.u64();
+                    // Most changes go where the options are.
+                    let from = if random.is_multiple_of(4) || len <= 240 { 0 } else { 240 };
+                    let at = from + (random >> 8) as usize % (len - from).min(80);
+                    garbled.bytes[at] = (random >> 40) as u8;
+                }
+                let outcomes = self.receive(&garbled);
+                assert!(!outcomes[0].contains("undecided"), "{}", outcomes[0]);
+            }
+        }
+        self.node.check();
+    }
 }
 
 #[test]
 fn every_transcript_comes_out_as_written() {
-    let update = std::env::vars().any(|(name, value)| name == "UPDATE" && value == "1");
-    let mut wrong = Vec::new();
-    for path in files() {
-        let text = std::fs::read_to_string(&path).unwrap();
-        let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        let ran = run(&text);
-        if ran == text {
-            continue;
-        }
-        if update {
-            // In one step: the other tests read the files meanwhile.
-            let new = path.with_extension("new");
-            std::fs::write(&new, ran).unwrap();
-            std::fs::rename(new, path).unwrap();
-        } else {
-            let at = text.lines().zip(ran.lines()).take_while(|(had, has)| had == has).count();
-            let line = |text: &str| text.lines().nth(at).unwrap_or("(end)").to_owned();
-            wrong.push(format!("{name}:{}\n  expected {}\n  came     {}", at + 1, line(&text), line(&ran)));
-        }
-    }
-    assert!(wrong.is_empty(), "UPDATE=1 writes these anew:\n{}", wrong.join("\n"));
+    transcript::compare("dhcp4", |text| Dhcp4::new().run(text));
 }
 
 #[test]
 fn the_same_transcript_comes_out_the_same_twice() {
-    for path in files() {
+    for path in transcript::files("dhcp4") {
         let text = std::fs::read_to_string(&path).unwrap();
-        assert_eq!(run(&text), run(&text), "{}", path.display());
+        assert_eq!(Dhcp4::new().run(&text), Dhcp4::new().run(&text), "{}", path.display());
     }
 }
 
 #[test]
 fn garbled_requests_end_in_a_decision_and_give_no_address_twice() {
-    for (seed, path) in files().iter().enumerate() {
-        let mut node = node::Node::new();
-        run_on(&mut node, &std::fs::read_to_string(path).unwrap());
-        node.hear_garbled(&SeededEntropy::new(seed as u64), 100);
-        node.check();
+    for (seed, path) in transcript::files("dhcp4").iter().enumerate() {
+        let mut dhcp = Dhcp4::new();
+        dhcp.run(&std::fs::read_to_string(path).unwrap());
+        dhcp.hear_garbled(&SeededEntropy::new(seed as u64), 100);
     }
 }

@@ -13,6 +13,7 @@
     reason = "counts and times become rates for people; none comes near 2^53, none is negative"
 )]
 
+mod daemon;
 mod dhcp;
 mod echo;
 mod generator;
@@ -30,6 +31,7 @@ use clap::{Parser, ValueEnum};
 use lastmile::secret::Secret;
 use lastmile::time::SteadyClock;
 
+use crate::daemon::{Daemon, Recognised};
 use crate::dhcp::Dora;
 use crate::echo::Echo;
 use crate::generator::Generator;
@@ -84,20 +86,21 @@ struct Options {
     /// Exchanges that make one echo transaction; 2 has the shape of DHCP's Discover and Request.
     #[arg(long, default_value_t = 1)]
     steps: u32,
-    /// RADIUS authentication server to load, on loopback.
-    #[arg(long, default_value = "127.0.0.1:1812")]
-    auth_server: SocketAddr,
-    /// RADIUS accounting server to load, on loopback.
-    #[arg(long, default_value = "127.0.0.1:1813")]
-    acct_server: SocketAddr,
-    /// DHCPv4 server to load, on loopback; the generator is relays on 127.0.1.x, which needs port 67.
-    #[arg(long, default_value = "127.0.0.1:67")]
-    dhcp_server: SocketAddr,
+    /// RADIUS authentication server to load, on loopback; this project's own daemon when not given.
+    #[arg(long)]
+    auth_server: Option<SocketAddr>,
+    /// RADIUS accounting server to load, on loopback; this project's own daemon when not given.
+    #[arg(long)]
+    acct_server: Option<SocketAddr>,
+    /// DHCPv4 server to load, on loopback; this project's own daemon when not given. The generator is relays on
+    /// 127.0.1.x, which needs port 67.
+    #[arg(long)]
+    dhcp_server: Option<SocketAddr>,
     /// Process whose CPU time is the server's.
     #[arg(long)]
     server_pid: Option<u32>,
     /// RADIUS shared secret.
-    #[arg(long, default_value = "testing123")]
+    #[arg(long, default_value = "testing123-load")]
     secret: String,
     /// Password of every login.
     #[arg(long, default_value = "password")]
@@ -131,6 +134,7 @@ enum Kind {
 
 /// A server, what to send it, and from where.
 struct Subject {
+    daemon: Option<Daemon>,
     server: Server,
     workload: Box<dyn Workload>,
     sources: Vec<SocketAddr>,
@@ -198,7 +202,7 @@ fn measure(options: &Options) -> anyhow::Result<()> {
 }
 
 fn run(options: &Options, kind: Kind) -> anyhow::Result<Report> {
-    let Subject { server, mut workload, sources } = subject(options, kind)?;
+    let Subject { daemon, server, mut workload, sources } = subject(options, kind)?;
     let plan = Plan {
         target: server.address,
         sources,
@@ -216,39 +220,85 @@ fn run(options: &Options, kind: Kind) -> anyhow::Result<Report> {
     })?;
     let [begin, end] = cpu;
     let server_us = end.0.saturating_sub(begin.0);
+    if let Some(daemon) = &daemon {
+        describe(options, daemon)?;
+    }
     Ok(Report::new(&name_of(kind), &outcome, server_us, end.1.saturating_sub(begin.1)))
+}
+
+/// What the daemon itself says after a run: memory, syncs, and how long the applier takes to catch up.
+fn describe(options: &Options, daemon: &Daemon) -> anyhow::Result<()> {
+    let (records, syncs) =
+        (daemon.metric("lastmile_journal_records"), daemon.metric("lastmile_journal_syncs"));
+    let resident = daemon.resident_bytes();
+    let (backlog, drain_secs) = daemon.drain();
+    let value = serde_json::json!({
+        "ready_secs": daemon.ready_secs,
+        "resident_bytes": resident,
+        "journal_records": records,
+        "journal_syncs": syncs,
+        "applier_backlog": backlog,
+        "drain_secs": drain_secs,
+        "state": daemon.state(),
+    });
+    let line = format!(
+        "daemon  ready in {:.2} s, {} MiB resident, {records} records in {syncs} syncs, backlog {backlog} drained in {drain_secs:.1} s",
+        daemon.ready_secs,
+        resident >> 20,
+    );
+    print(options, "daemon", &value, &line)
+}
+
+/// The server at `given`, or a daemon of our own.
+fn server_for(
+    options: &Options,
+    given: Option<SocketAddr>,
+    recognised: Recognised,
+    address: impl Fn(&Daemon) -> SocketAddr,
+) -> anyhow::Result<(Option<Daemon>, Server)> {
+    if let Some(given) = given {
+        return Ok((None, Server::running(given, options.server_pid)?));
+    }
+    let daemon =
+        Daemon::start(options.subscribers, recognised, &options.secret, &options.password, options.workers)?;
+    let server = Server::running(address(&daemon), Some(daemon.pid()))?;
+    Ok((Some(daemon), server))
 }
 
 fn subject(options: &Options, kind: Kind) -> anyhow::Result<Subject> {
     // At least one slot per source, whatever the window.
     let slots = options.window.max(usize::from(options.sources));
     let anywhere = vec![(Ipv4Addr::LOCALHOST, 0).into(); usize::from(options.sources)];
-    let running = |address| Server::running(address, options.server_pid);
     Ok(match kind {
         Kind::Echo => {
             let workers = options.workers.to_string();
             Subject {
+                daemon: None,
                 server: Server::start(&["--serve-echo", "127.0.0.1:0", "--workers", &workers])?,
                 workload: Box::new(Echo::new(slots, options.bytes, options.steps)),
                 sources: anywhere,
             }
         }
-        Kind::Auth => Subject {
-            server: running(options.auth_server)?,
-            workload: Box::new(Radius::new(Traffic::Login, nas(options), slots)),
-            sources: anywhere,
-        },
-        Kind::Acct => Subject {
-            server: running(options.acct_server)?,
-            workload: Box::new(Radius::new(Traffic::Accounting, nas(options), slots)),
-            sources: anywhere,
-        },
+        Kind::Auth => {
+            let (daemon, server) =
+                server_for(options, options.auth_server, Recognised::ByLogin, |daemon| daemon.auth)?;
+            let workload = Box::new(Radius::new(Traffic::Login, nas(options), slots));
+            Subject { daemon, server, workload, sources: anywhere }
+        }
+        Kind::Acct => {
+            let (daemon, server) =
+                server_for(options, options.acct_server, Recognised::ByLogin, |daemon| daemon.acct)?;
+            let workload = Box::new(Radius::new(Traffic::Accounting, nas(options), slots));
+            Subject { daemon, server, workload, sources: anywhere }
+        }
         Kind::Dora => {
             let hosts = 1..=u32::from(options.sources);
             let relays: Vec<Ipv4Addr> = hosts.map(|host| (RELAYS.to_bits() + host).into()).collect();
             let sources = relays.iter().map(|relay| (*relay, DHCP_SERVER_PORT).into()).collect();
             let workload = Box::new(Dora::new(relays, options.subscribers, slots));
-            Subject { server: running(options.dhcp_server)?, workload, sources }
+            let (daemon, server) =
+                server_for(options, options.dhcp_server, Recognised::ByLine, |daemon| daemon.dhcp4)?;
+            Subject { daemon, server, workload, sources }
         }
     })
 }

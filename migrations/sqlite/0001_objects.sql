@@ -39,7 +39,8 @@ CREATE INDEX object_by_tenant ON object (tenant, kind, id) WHERE deleted_at IS N
 CREATE INDEX object_by_seq ON object (seq, kind, id);
 CREATE INDEX object_by_source ON object (tenant, kind, source, id) WHERE deleted_at IS NULL;
 
--- The next four hold rows of living objects only. In object_external, source '' stands for none.
+-- The next four hold rows of living objects only. In object_external, source '' stands for none. Their second indexes
+-- begin with the object, so that no list mistakes them for its own order.
 CREATE TABLE object_external (
     tenant BLOB NOT NULL,
     kind TEXT NOT NULL,
@@ -48,7 +49,7 @@ CREATE TABLE object_external (
     object BLOB NOT NULL,
     PRIMARY KEY (tenant, kind, external_id, source)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX object_external_by_object ON object_external (kind, object);
+CREATE INDEX object_external_by_object ON object_external (object, kind);
 
 CREATE TABLE object_key (
     tenant BLOB NOT NULL,
@@ -57,7 +58,7 @@ CREATE TABLE object_key (
     object BLOB NOT NULL,
     PRIMARY KEY (tenant, key)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX object_key_by_object ON object_key (kind, object);
+CREATE INDEX object_key_by_object ON object_key (object, kind);
 
 CREATE TABLE object_ref (
     tenant BLOB NOT NULL,
@@ -67,7 +68,7 @@ CREATE TABLE object_ref (
     to_kind TEXT NOT NULL,
     PRIMARY KEY (tenant, to_id, kind, object, to_kind)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX object_ref_by_object ON object_ref (kind, object);
+CREATE INDEX object_ref_by_object ON object_ref (object, kind);
 
 CREATE TABLE object_label (
     tenant BLOB NOT NULL,
@@ -77,7 +78,7 @@ CREATE TABLE object_label (
     object BLOB NOT NULL,
     PRIMARY KEY (tenant, kind, name, value, object)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX object_label_by_object ON object_label (kind, object);
+CREATE INDEX object_label_by_object ON object_label (object, kind);
 
 CREATE TABLE event (
     tenant BLOB NOT NULL,

@@ -15,8 +15,8 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tower::ServiceExt;
 
 use super::auth::Peer;
@@ -38,6 +38,26 @@ impl Connections {
         Self { permits: Arc::new(Semaphore::new(API_CONNECTIONS_MAX)), stop }
     }
 
+    /// A place for one more connection; `None` when stopped first.
+    async fn permit(&self) -> Option<OwnedSemaphorePermit> {
+        tokio::select! {
+            () = self.stopped() => None,
+            permit = Arc::clone(&self.permits).acquire_owned() => permit.ok(),
+        }
+    }
+
+    /// Serves a connection on a task of its own.
+    fn begin<S>(&self, stream: S, peer: Peer, router: Router, permit: OwnedSemaphorePermit)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let stop = self.clone();
+        tokio::spawn(async move {
+            converse(stream, peer, router, stop.stopped()).await;
+            drop(permit);
+        });
+    }
+
     /// Resolves when the API is to stop; a sender that is gone means the same.
     async fn stopped(&self) {
         let mut stop = self.stop.clone();
@@ -47,47 +67,49 @@ impl Connections {
 
 /// Serves a TCP listener until stopped.
 pub async fn tcp(listener: TcpListener, router: Router, connections: Connections) {
-    accept(listener, router, connections).await;
+    while let Some(permit) = connections.permit().await {
+        let accepted = tokio::select! {
+            () = connections.stopped() => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, _)) => connections.begin(stream, Peer::Tcp, router.clone(), permit),
+            Err(_) => accept_again().await,
+        }
+    }
 }
 
 /// Serves a Unix socket until stopped; root and `owner` are operators.
 pub async fn unix(listener: UnixListener, owner: u32, router: Router, connections: Connections) {
-    accept(LocalListener { listener, owner }, router, connections).await;
-}
-
-/// Where connections come from.
-trait Listener {
-    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
-
-    fn next(&self) -> impl Future<Output = io::Result<(Self::Stream, Peer)>> + Send;
-}
-
-impl Listener for TcpListener {
-    type Stream = TcpStream;
-
-    async fn next(&self) -> io::Result<(TcpStream, Peer)> {
-        let (stream, _) = self.accept().await?;
-        Ok((stream, Peer::Tcp))
+    while let Some(permit) = connections.permit().await {
+        let accepted = tokio::select! {
+            () = connections.stopped() => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                let peer = peer_of(&stream, owner);
+                connections.begin(stream, peer, router.clone(), permit);
+            }
+            Err(_) => accept_again().await,
+        }
     }
 }
 
-struct LocalListener {
-    listener: UnixListener,
-    owner: u32,
-}
-
-impl Listener for LocalListener {
-    type Stream = UnixStream;
-
-    async fn next(&self) -> io::Result<(UnixStream, Peer)> {
-        let (stream, _) = self.listener.accept().await?;
-        // Without the kernel's word the socket is worth no more than TCP.
-        let peer = stream.peer_cred().map_or(Peer::Tcp, |credentials| {
+fn peer_of(stream: &UnixStream, owner: u32) -> Peer {
+    match stream.peer_cred() {
+        Ok(credentials) => {
             let uid = credentials.uid();
-            Peer::Unix { uid, trusted: uid == 0 || uid == self.owner }
-        });
-        Ok((stream, peer))
+            Peer::Unix { uid, trusted: uid == 0 || uid == owner }
+        }
+        // Without the kernel's word the socket is worth no more than TCP.
+        Err(_) => Peer::Tcp,
     }
+}
+
+/// No file descriptors left, most likely: those in use will come back.
+async fn accept_again() {
+    tokio::time::sleep(Duration::from_millis(ACCEPT_AGAIN_MS)).await;
 }
 
 /// Opens the Unix socket for its owner and group, in place of one that nobody answers. Returns it with the user who owns
@@ -105,29 +127,6 @@ pub fn bind_unix(path: &Path) -> io::Result<(UnixListener, u32)> {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
     let owner = std::fs::metadata(path)?.uid();
     Ok((listener, owner))
-}
-
-async fn accept(listener: impl Listener, router: Router, connections: Connections) {
-    loop {
-        let accepted = async {
-            let permit = Arc::clone(&connections.permits).acquire_owned().await;
-            (permit, listener.next().await)
-        };
-        let (permit, accepted) = tokio::select! {
-            () = connections.stopped() => return,
-            accepted = accepted => accepted,
-        };
-        let (Ok(permit), Ok((stream, peer))) = (permit, accepted) else {
-            // No file descriptors left, most likely: those in use will come back.
-            tokio::time::sleep(Duration::from_millis(ACCEPT_AGAIN_MS)).await;
-            continue;
-        };
-        let (router, stop) = (router.clone(), connections.clone());
-        tokio::spawn(async move {
-            converse(stream, peer, router, stop.stopped()).await;
-            drop(permit);
-        });
-    }
 }
 
 /// One connection: requests one after the other, until either side has enough.

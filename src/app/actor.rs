@@ -119,6 +119,18 @@ pub fn scope(action: Action, resource: Resource) -> String {
 }
 
 impl Actor {
+    /// The daemon, for what it does by itself, such as applying the definitions it was configured with.
+    pub fn system() -> Self {
+        Self {
+            tenant: TenantId::DEFAULT,
+            source: None,
+            id: "daemon".to_owned(),
+            name: "daemon".to_owned(),
+            scopes: vec!["*".to_owned()],
+            kind: ActorKind::System,
+        }
+    }
+
     /// A person on the machine, who may do everything.
     pub fn operator(uid: u32) -> Self {
         let name = if uid == 0 { "root".to_owned() } else { format!("uid {uid}") };

@@ -43,6 +43,9 @@ pub trait Disk: Send + Sync {
     /// Opens an existing file for reading.
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>>;
 
+    /// Opens an existing file for reading and writing.
+    fn reopen(&self, name: &str) -> io::Result<Arc<dyn DiskFile>>;
+
     /// Gives a file another name, replacing what had it.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
 
@@ -131,6 +134,11 @@ impl Disk for RealDisk {
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
         Ok(Arc::new(RealFile(File::open(self.path(name))?)))
+    }
+
+    fn reopen(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        let file = OpenOptions::new().read(true).write(true).open(self.path(name))?;
+        Ok(Arc::new(RealFile(file)))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {

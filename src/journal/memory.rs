@@ -295,6 +295,10 @@ impl Disk for MemoryDisk {
         Ok(self.handle(node, state.life))
     }
 
+    fn reopen(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        self.open(name)
+    }
+
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let mut state = self.state.lock();
         state.check(Operation::Rename)?;

@@ -158,6 +158,10 @@ pub struct LastRecord {
 }
 
 /// A journal that was read back and can be started.
+///
+/// The records of the last commit found were visited although nobody knows whether they were synced. The started
+/// journal first repeats them in a new segment; until [`super::Journal::durable`] reaches them (at once, unless no
+/// segment can be made) another power cut may take them away, and nothing should be promised on their strength.
 pub struct Recovered {
     /// Sequence the next record gets.
     pub next: Sequence,
@@ -208,7 +212,7 @@ pub fn recover(
         torn_bytes: 0,
         unproven: Unproven::default(),
         lost: Vec::new(),
-        set_aside: found.iter().map(|segment| segment.set_aside).collect(),
+        set_aside: found.iter().map(|segment| segment.set_aside || segment.id.is_none()).collect(),
     };
     walk.all(&found)?;
     let newest_epoch = found.iter().rev().find_map(|segment| segment.epoch);

@@ -113,7 +113,8 @@ impl Journal {
         Holder::new(&self.shared, name, from)
     }
 
-    /// Newest sequence known to be on disk.
+    /// Newest sequence known to be on disk. After a start it is behind what recovery visited until the first segment
+    /// is made; see [`Recovered`].
     pub fn durable(&self) -> Sequence {
         self.shared.progress.durable()
     }

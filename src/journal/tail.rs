@@ -145,18 +145,20 @@ impl Reader {
         self.payloads.clear();
         self.records.clear();
         let durable = self.holder.shared.progress.durable();
+        if durable < self.next {
+            return Ok(self.batch());
+        }
         self.find_place(true)?;
         while self.records.len() < records_max && self.next <= durable {
-            let moved_on =
-                self.place.as_ref().is_none_or(|place| place.bound.is_some_and(|bound| bound <= self.next));
-            if moved_on {
-                self.find_place(false)?;
-            }
-            if !self.step(bytes_max)? {
-                break;
+            match self.advance(bytes_max) {
+                Ok(true) => {}
+                Ok(false) => break,
+                // What was read before is given out first; the next call meets the error again.
+                Err(_) if !self.records.is_empty() => break,
+                Err(error) => return Err(error),
             }
         }
-        Ok(TailBatch { payloads: &self.payloads, records: &self.records })
+        Ok(self.batch())
     }
 
     /// Waits until something new is durable, the journal ends or the time is over; may return early. Returns
@@ -176,8 +178,22 @@ impl Reader {
         self.holder.retire();
     }
 
-    /// Makes sure that the place is the segment that has the next record. Asked anew for every call: after a failed
-    /// commit another file may have taken the place, even the name, of the one being read.
+    fn batch(&self) -> TailBatch<'_> {
+        TailBatch { payloads: &self.payloads, records: &self.records }
+    }
+
+    /// One step, in the segment that has the next record. Returns whether to go on.
+    fn advance(&mut self, bytes_max: usize) -> Result<bool, TailError> {
+        let moved_on =
+            self.place.as_ref().is_none_or(|place| place.bound.is_some_and(|bound| bound <= self.next));
+        if moved_on {
+            self.find_place(false)?;
+        }
+        self.step(bytes_max)
+    }
+
+    /// Makes sure that the place is the segment that has the next record. Asked anew for every call: meanwhile
+    /// a newer segment may supersede the rest of this one.
     fn find_place(&mut self, reread: bool) -> Result<(), TailError> {
         let shelf = &self.holder.shared.shelf;
         let Some((segment, bound)) = shelf.covering(self.next) else {
@@ -269,7 +285,7 @@ fn open(shared: &Shared, segment: &Shelved, id: SegmentId) -> Result<Cursor, Tai
     let file = shared.disk.open(name).map_err(FileError::of("open", name))?;
     let mut start = [0; HEADER_USED_BYTES];
     file.read_at(0, &mut start).map_err(FileError::of("read", name))?;
-    // Another file may have taken the name since it was looked up; the next call looks again.
+    // A segment with a durable record is never replaced, so another id is damage.
     if Header::decode(&start).is_ok_and(|header| header.id == id) {
         Ok(Cursor::new(file, id, RECORDS_AT))
     } else {

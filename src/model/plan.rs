@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::decode::{Problems, Reader, name, number, text};
+use crate::limits::RADIUS_VALUE_BYTES_MAX;
 
 /// Desired state of a plan.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -68,6 +69,11 @@ impl PlanSpec {
             filter_id: reader.optional("filter_id", text),
             reply_message: reader.optional("reply_message", text),
         };
+        // One attribute carries it, and a filter that cannot be sent would leave the subscriber unfiltered or unanswered.
+        let filter = spec.filter_id.as_deref();
+        if filter.is_some_and(|filter| !(1..=RADIUS_VALUE_BYTES_MAX).contains(&filter.len())) {
+            reader.problem("filter_id", "a Filter-Id has 1 to 253 bytes");
+        }
         reader.finish(|| Some(spec))
     }
 }

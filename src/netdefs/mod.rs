@@ -165,6 +165,11 @@ fn unreadable(path: &Path) -> impl FnOnce(std::io::Error) -> NetdefsError {
     move |source| NetdefsError::Unreadable { path, source }
 }
 
+/// The definition files of a directory, for [`definitions::read`].
+pub fn definition_files(directory: &Path) -> Result<Vec<SourceFile>, NetdefsError> {
+    read_directory(directory, "toml")
+}
+
 /// Every file of `directory` with this extension, by name.
 fn read_directory(directory: &Path, extension: &str) -> Result<Vec<SourceFile>, NetdefsError> {
     let mut paths = Vec::new();

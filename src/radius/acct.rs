@@ -39,7 +39,7 @@ pub struct AcctCore {
 /// A response that waits for its record to be durable.
 #[derive(Debug)]
 pub struct PendingResponse {
-    reply: SmallVec<[u8; 64]>,
+    pub(super) reply: SmallVec<[u8; 64]>,
     outgoing: Outgoing,
     key: Key,
 }
@@ -88,6 +88,9 @@ impl AcctCore {
             Accounted::Duplicate => self.send(datagram, passed, "account-duplicate", len, decision, out),
             Accounted::InFlight => self.silence(passed, "duplicate-in-flight", decision),
             Accounted::Record { records, conflict, .. } => {
+                // Where the session was found by the NAS's own id, only its record says whose it is.
+                let holder = records.iter().find_map(Record::holder).filter(|holder| !holder.is_client());
+                decision.service = holder.map_or(Uid::NIL, |holder| Uid(holder.0));
                 decision.prefix =
                     conflict.or_else(|| passed.facts.addresses.first().map(|(_, prefix)| *prefix));
                 let verdict = self.wait(world, datagram, passed, records, len, decision, out);
@@ -110,12 +113,11 @@ impl AcctCore {
     ) -> Accounted {
         let facts = &passed.facts;
         let nas = NasId(passed.nas.id);
-        let class = self.class_of(passed);
-        let (holder, space) = Self::whose(world, passed, class, acct_session_id);
+        let (class, known) = self.class_of(world, passed);
+        let (holder, space) = Self::whose(world, passed, known, acct_session_id);
         if !holder.is_client() {
             decision.service = Uid(holder.0);
         }
-        let line = facts.line_text();
         world.ledger.account(&AccountingFacts {
             now,
             event_at: event_time(facts.event_timestamp, facts.delay_time, now),
@@ -126,7 +128,7 @@ impl AcctCore {
             acct_session_id,
             login: facts.login.unwrap_or_default(),
             owner: facts.owner(),
-            line: &line,
+            line: &decision.line,
             session_time: facts.session_time,
             octets_in: facts.counters.octets_in,
             octets_out: facts.counters.octets_out,
@@ -139,28 +141,29 @@ impl AcctCore {
         })
     }
 
-    /// The session in a Class that one of our nodes issued; a foreign or forged one is counted and counts for nothing.
-    fn class_of(&self, passed: &Passed<'_>) -> Option<SessionId> {
-        let mut found = None;
+    /// The session in a Class that one of our nodes issued, and its holder if it is known here. A foreign or forged one
+    /// is counted and counts for nothing; so does one that another operator's subscriber was given.
+    fn class_of(&self, world: &World<'_>, passed: &Passed<'_>) -> (Option<SessionId>, Option<Holder>) {
         for value in &passed.facts.class {
-            match self.class.verify(value) {
-                Ok(session) => found = found.or(Some(SessionId(session))),
-                Err(_) => {
-                    self.foreign_classes.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            if let Ok(session) = self.class.verify(value).map(SessionId) {
+                let holder = world.ledger.holder_of_session(session);
+                let service = holder.and_then(|holder| world.snapshot.service(Uid(holder.0)));
+                if service.is_none_or(|service| service.tenant == passed.nas.tenant) {
+                    return (Some(session), holder);
                 }
             }
+            self.foreign_classes.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         }
-        found
+        (None, None)
     }
 
     /// Whose session it is: known by Class, else by what the packet says of the subscriber, else nobody's.
     fn whose(
         world: &World<'_>,
         passed: &Passed<'_>,
-        class: Option<SessionId>,
+        known: Option<Holder>,
         acct_session_id: &[u8],
     ) -> (Holder, Arc<Space>) {
-        let known = class.and_then(|class| world.ledger.holder_of_session(class));
         let service = match known {
             Some(holder) => world.snapshot.service(Uid(holder.0)),
             None => anyhow(world.snapshot, &passed.nas, &passed.facts)

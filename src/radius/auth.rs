@@ -9,28 +9,28 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::credential;
+use super::credential::{self, pap_matches};
 use super::duplicate::{DuplicateCache, Key};
+use super::entitlement::{Entitlement, Policy};
 use super::gate::{Gate, Passed, answer, gate};
-use super::identify::{Identified, by_login, by_place};
+use super::identify::{Identified, by_login, by_place, network_of};
 use super::reject::RejectHistory;
 use super::reply::Accept;
+use super::request::Facts;
 use super::wire::attribute::kind;
 use super::wire::class::ClassKey;
 use super::wire::encode::PacketWriter;
 use super::wire::packet::Code;
 use crate::decision::{Decision, Outcome, Plane};
-use crate::ids::{NasId, NetworkId, SessionId};
+use crate::ids::{NasId, NetworkId, ServiceId, SessionId, Uid};
 use crate::journal::Durable;
-use crate::journal::record::{Holder, Role};
-use crate::ledger::{Admission, AdmitRequest, Denied, Want, WantSource};
+use crate::journal::record::Holder;
+use crate::ledger::{Admission, AdmitRequest, Denied};
+use crate::model::Mac;
 use crate::model::nas::Accounting;
 use crate::model::pool::ExhaustedAction;
 use crate::model::service::ServiceState;
-use crate::model::{Mac, Prefix};
 use crate::pipeline::{Admitted, Datagram, Outgoing, Protocol, Verdict, World};
-use crate::secret::constant_time_eq;
-use crate::snapshot::types::{Plan, Service, ServiceIpv4, Space};
 use crate::time::Stamp;
 
 /// Session-Timeout for NASes whose accounting proves nothing, in seconds: the address must come back some day (FIELD R2).
@@ -49,16 +49,9 @@ pub struct AuthCore {
 /// An Accept that waits for its grant to be durable.
 #[derive(Debug)]
 pub struct PendingAccept {
-    reply: SmallVec<[u8; 256]>,
+    pub(super) reply: SmallVec<[u8; 256]>,
     outgoing: Outgoing,
     key: Key,
-}
-
-/// What the policy gives a service on this NAS.
-struct Policy<'a> {
-    service: &'a Arc<Service>,
-    plan: &'a Arc<Plan>,
-    space: Arc<Space>,
 }
 
 impl AuthCore {
@@ -95,8 +88,8 @@ impl AuthCore {
         let proven = passed.nas.accounting == Accounting::Proven;
         let limited = policy.plan.spec.session_timeout.or((!proven).then_some(SESSION_TIMEOUT_DEFAULT_SECS));
         let ends_at = limited.map_or(Stamp::MAX, |secs| now.plus_secs(u64::from(secs)));
-        let line = passed.facts.line_text();
-        let wants = wants_of(world, passed, policy);
+        let entitlement = Entitlement::of(world.snapshot, &passed.nas, policy);
+        let wants = entitlement.wants();
         let limit = if policy.service.max_sessions > 0 {
             policy.service.max_sessions
         } else {
@@ -107,7 +100,7 @@ impl AuthCore {
             holder: Holder(policy.service.id.0),
             space: &policy.space,
             owner: passed.facts.owner(),
-            line: &line,
+            line: &decision.line,
             max_slots: limit,
             wants: &wants,
             nas: NasId(passed.nas.id),
@@ -170,7 +163,7 @@ impl AuthCore {
             world.ledger.abort(&admission.write);
             return self.silence(passed, "reply-too-large", decision);
         };
-        self.rejects.forgive(passed.nas.id, passed.facts.login.unwrap_or_default());
+        self.rejects.forgive(passed.nas.id, subject(&passed.facts));
         (decision.outcome, decision.reason) = (Outcome::Granted, "accepted");
         let outgoing = answer(datagram, len);
         let reply = out.get(..len).unwrap_or_default();
@@ -240,9 +233,8 @@ impl AuthCore {
         let Some(len) = written else { return self.silence(passed, "reply-too-large", decision) };
         self.duplicates.answer(&passed.duplicate_key, out.get(..len).unwrap_or_default());
         (decision.outcome, decision.reason) = (Outcome::Refused, reason);
-        let subject = passed.facts.login.or(passed.facts.calling_station_id).unwrap_or_default();
         let max = passed.nas.reject_delay_max;
-        let delay_ms = self.rejects.delay(passed.nas.id, subject, datagram.at.stamp, max);
+        let delay_ms = self.rejects.delay(passed.nas.id, subject(&passed.facts), datagram.at.stamp, max);
         Verdict::Send { reply: Outgoing { delay_ms, ..answer(datagram, len) }, write: Vec::new() }
     }
 }
@@ -257,12 +249,12 @@ fn authenticate<'s>(
     let identified = identify(world, passed)?;
     let access = &identified.access;
     decision.service = access.service;
-    if identified.conflict {
-        decision.detail = SmallVec::from_slice(b"identity-conflict");
+    if let Some(other) = identified.conflict {
+        let detail = format!("identity-conflict: the MAC address names {}", ServiceId(other));
+        decision.detail = SmallVec::from_slice(detail.as_bytes());
     }
     if identified.personal {
-        let key = passed.key().ok_or("radius-authenticator-mismatch")?;
-        credential::check(&passed.packet, facts, key, access.password.as_deref())?;
+        credential::check(passed, access.password.as_deref())?;
     }
     if !access.enabled {
         return Err("access-disabled");
@@ -273,6 +265,11 @@ fn authenticate<'s>(
     if access.bind_vlan != 0 && facts.vlan() != Some(access.bind_vlan) {
         return Err("vlan-bind-mismatch");
     }
+    if access.network != Uid::NIL
+        && network_of(world.snapshot, nas, facts).is_some_and(|network| network.id != access.network)
+    {
+        return Err("network-mismatch");
+    }
     let service = world.snapshot.service(access.service).ok_or("service-missing")?;
     match service.state {
         ServiceState::Active => {}
@@ -281,59 +278,36 @@ fn authenticate<'s>(
     }
     let plan = world.snapshot.plan(service.plan).ok_or("plan-missing")?;
     debug_assert_eq!(nas.tenant, service.tenant, "identities are looked up within the NAS's tenant");
-    Ok(Policy { service, plan, space: Arc::clone(world.snapshot.space_of(service, plan)) })
+    let space = Arc::clone(world.snapshot.space_of(service, plan));
+    Ok(Policy { service, plan, space, network: access.network })
 }
 
 /// FIELD R18: passwordless only where the NAS has it, and never for PPP.
 fn identify(world: &World<'_>, passed: &Passed<'_>) -> Result<Identified, &'static str> {
     let (facts, nas) = (&passed.facts, &passed.nas);
-    if let Some(fixed) = nas.ipoe_password.as_ref().filter(|_| !facts.is_ppp() && !facts.eap) {
+    let passwordless = !facts.is_ppp() && !facts.eap;
+    if passwordless && let Some(fixed) = &nas.ipoe_password {
         // The fixed password only opens the door to line and MAC identities; a login with its own password stays one.
-        let sent = facts.user_password.zip(passed.key()).is_some_and(|(hidden, key)| {
-            let mut buffer = [0; crate::limits::RADIUS_PASSWORD_BYTES_MAX];
-            super::wire::hiding::reveal_user_password(key, passed.packet.authenticator(), hidden, &mut buffer)
-                .is_ok_and(|clear| constant_time_eq(clear, fixed.expose()))
-        });
-        if sent {
+        if pap_matches(passed, fixed).unwrap_or(false) {
             return by_place(world.snapshot, nas, facts).ok_or("unknown-line");
         }
     }
-    if facts.login.is_none() {
-        return Err("no-login");
+    if let Some(identified) = by_login(world.snapshot, nas, facts) {
+        return Ok(identified);
     }
-    by_login(world.snapshot, nas, facts).ok_or("unknown-login")
+    // What operators must hear when a place is known that nobody may come from without a password.
+    let by_place = if passwordless { by_place(world.snapshot, nas, facts) } else { None };
+    match (by_place, &nas.ipoe_password) {
+        (Some(_), None) => Err("passwordless-not-enabled"),
+        (Some(_), Some(_)) => Err("password-mismatch"),
+        (None, _) if facts.login.is_none() => Err("no-login"),
+        (None, _) => Err("unknown-login"),
+    }
 }
 
-fn wants_of<'s>(world: &World<'s>, passed: &Passed<'_>, policy: &Policy<'s>) -> SmallVec<[Want<'s>; 4]> {
-    let group = passed.nas.group.as_deref();
-    let mut wants = SmallVec::new();
-    let pools = |class: &Option<String>| {
-        let class = class.as_deref()?;
-        Some(WantSource::Pools(world.snapshot.pools_for(&policy.space, class, group)))
-    };
-    let spec = &policy.plan.spec;
-    match policy.service.ipv4 {
-        ServiceIpv4::Fixed(address) => {
-            wants.push(Want { role: Role::V4, source: WantSource::Fixed(Prefix::v4(address)) });
-        }
-        ServiceIpv4::Pool => {
-            wants.extend(pools(&spec.pool_class_v4).map(|source| Want { role: Role::V4, source }));
-        }
-        ServiceIpv4::None => {}
-    }
-    let extras = policy.service.extras.as_deref();
-    let fixed = |prefix: Option<Prefix>| prefix.map(WantSource::Fixed);
-    let wan = fixed(extras.and_then(|extras| extras.wan)).or_else(|| {
-        if extras.is_some_and(|extras| extras.no_wan) { None } else { pools(&spec.pool_class_wan) }
-    });
-    wants.extend(wan.map(|source| Want { role: Role::Wan, source }));
-    let delegated = fixed(extras.and_then(|extras| extras.delegated)).or_else(|| {
-        if extras.is_some_and(|extras| extras.no_delegated) { None } else { pools(&spec.pool_class_pd) }
-    });
-    wants.extend(delegated.map(|source| Want { role: Role::Delegated, source }));
-    let routed = extras.map(|extras| extras.routed.as_slice()).unwrap_or_default();
-    wants.extend(routed.iter().map(|prefix| Want { role: Role::Routed, source: WantSource::Fixed(*prefix) }));
-    wants
+/// Whose rejects are counted together.
+fn subject<'a>(facts: &Facts<'a>) -> &'a [u8] {
+    facts.login.or(facts.calling_station_id).unwrap_or_default()
 }
 
 impl Protocol for AuthCore {

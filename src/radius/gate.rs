@@ -3,6 +3,7 @@
 //! First steps of the path for both ports. Whatever fails here gets silence and a named reason (RFC 2865 §3, RFC 5080 §2.2.2,
 //! and for Message-Authenticator the rules against CVE-2024-3596). Only what passes is remembered by the duplicate cache.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use super::duplicate::{DuplicateCache, Key, Seen};
@@ -25,8 +26,10 @@ pub(super) struct Passed<'a> {
     pub(super) facts: Facts<'a>,
     /// Who sent it.
     pub(super) nas: Arc<Nas>,
-    /// Which of the NAS's secrets signed it.
-    pub(super) key_index: usize,
+    /// Whether its signature shows that the NAS sent it.
+    signed: bool,
+    /// Which of the NAS's secrets it was made with.
+    key_index: Cell<usize>,
     /// How the answer is signed.
     pub(super) signing: Signing,
     /// Its key in the duplicate cache.
@@ -34,9 +37,20 @@ pub(super) struct Passed<'a> {
 }
 
 impl Passed<'_> {
-    /// The secret that signed the request, and signs the answer.
+    /// The secret that the request was made with, and that signs the answer.
     pub(super) fn key(&self) -> Option<&SharedKey> {
-        self.nas.keys.get(self.key_index)
+        self.nas.keys.get(self.key_index.get())
+    }
+
+    /// The secrets that the request may have been made with: one, unless it is unsigned during a rotation.
+    pub(super) fn keys(&self) -> impl Iterator<Item = (usize, &SharedKey)> {
+        let keys = self.nas.keys.iter().enumerate();
+        keys.filter(|(index, _)| !self.signed || *index == self.key_index.get())
+    }
+
+    /// Notes which of [`Passed::keys`] it was, as a right password shows.
+    pub(super) fn made_with(&self, index: usize) {
+        self.key_index.set(index);
     }
 }
 
@@ -66,21 +80,22 @@ pub(super) fn gate<'a>(
         Ok(packet) => packet,
         Err(error) => return discard(decision, error.reason()),
     };
+    decision.message = packet.code().name().unwrap_or("unknown code");
     let nas = match find_nas(world.snapshot, datagram, &packet) {
         Ok(nas) => nas,
         Err(reason) => return discard(decision, reason),
     };
     decision.nas = nas.id;
     decision.tenant = nas.tenant;
+    if packet.code() != expected && packet.code() != Code::STATUS_SERVER {
+        return discard(decision, "unexpected-code");
+    }
     let (key_index, signature) = match verify(nas, &packet) {
         Ok(verified) => verified,
         Err(reason) => return discard(decision, reason),
     };
     if packet.code() == Code::STATUS_SERVER {
         return status(datagram, nas, key_index, &packet, expected, decision, out);
-    }
-    if packet.code() != expected {
-        return discard(decision, "unexpected-code");
     }
     let facts = Facts::of(&packet);
     let signed = signature == Signature::MessageAuthenticator;
@@ -99,7 +114,9 @@ pub(super) fn gate<'a>(
         Seen::Answered(bytes) => {
             let Some(place) = out.get_mut(..bytes.len()) else { return discard(decision, "reply-too-large") };
             place.copy_from_slice(&bytes);
-            (decision.outcome, decision.reason) = (Outcome::Granted, "duplicate");
+            let refused = bytes.first() == Some(&Code::ACCESS_REJECT.0);
+            let outcome = if refused { Outcome::Refused } else { Outcome::Granted };
+            (decision.outcome, decision.reason) = (outcome, "duplicate");
             return Gate::Again(answer(datagram, bytes.len()));
         }
     }
@@ -113,7 +130,8 @@ pub(super) fn gate<'a>(
         packet,
         facts,
         nas: Arc::clone(nas),
-        key_index,
+        signed: signature != Signature::None,
+        key_index: Cell::new(key_index),
         signing,
         duplicate_key: key,
     }))
@@ -172,7 +190,6 @@ fn status<'a>(
     decision: &mut Decision,
     out: &mut [u8],
 ) -> Gate<'a> {
-    decision.message = "Status-Server";
     let code = if expected == Code::ACCESS_REQUEST { Code::ACCESS_ACCEPT } else { Code::ACCOUNTING_RESPONSE };
     let written = nas.keys.get(key_index).and_then(|key| {
         let mut writer = PacketWriter::reply(out, code, &packet.reply_to(), Signing::First).ok()?;

@@ -40,6 +40,9 @@ pub mod acct;
 pub mod auth;
 mod credential;
 pub mod duplicate;
+mod entitlement;
+#[doc(hidden)]
+pub mod fuzz;
 mod gate;
 mod identify;
 mod reject;

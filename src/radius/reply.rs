@@ -14,6 +14,7 @@ use super::wire::attribute::kind;
 use super::wire::encode::{EncodeError, PacketWriter};
 use crate::journal::record::Role;
 use crate::ledger::GrantedAddress;
+use crate::limits::RADIUS_VALUE_BYTES_MAX;
 use crate::model::Prefix;
 use crate::snapshot::Snapshot;
 use crate::snapshot::types::{Nas, Network, Plan, Service, Space};
@@ -50,6 +51,7 @@ impl Accept<'_> {
         for address in self.addresses {
             self.write_address(writer, address)?;
         }
+        self.write_dns(writer)?;
         self.write_routes(writer)?;
         writer.raw(kind::CLASS, self.class)?;
         if let Some(secs) = self.session_timeout {
@@ -65,9 +67,7 @@ impl Accept<'_> {
         vendor::write_rates(writer, self.nas, &self.plan.spec)?;
         let own = self.service.extras.as_ref().and_then(|extras| extras.reply_message.as_deref());
         if let Some(message) = own.or(self.plan.spec.reply_message.as_deref()) {
-            for chunk in message.as_bytes().chunks(253) {
-                writer.raw(kind::REPLY_MESSAGE, chunk)?;
-            }
+            write_message(writer, message)?;
         }
         Ok(())
     }
@@ -75,9 +75,9 @@ impl Accept<'_> {
     fn interim(&self) -> u32 {
         let base =
             u64::from(self.plan.spec.interim.unwrap_or(INTERIM_DEFAULT_SECS).max(self.nas.interim_min));
-        // 90 % to 110 %, so that sessions that began together do not report together.
-        let spread = base * 9 / 10 + self.jitter % (base / 5 + 1);
-        (spread as u32).max(self.nas.interim_min)
+        // 90 % to 110 %, or as much above the floor, so that sessions that began together do not report together.
+        let shortest = (base * 9 / 10).max(u64::from(self.nas.interim_min));
+        (shortest + self.jitter % (base / 5 + 1)) as u32
     }
 
     fn write_address(
@@ -89,11 +89,7 @@ impl Accept<'_> {
             (Role::V4, IpAddr::V4(address)) => {
                 let network = self.network_of(granted);
                 writer.ipv4(kind::FRAMED_IP_ADDRESS, address)?;
-                writer.ipv4(kind::FRAMED_IP_NETMASK, self.netmask(network, address))?;
-                match network {
-                    Some(network) => Self::write_dns(writer, network),
-                    None => Ok(()),
-                }
+                writer.ipv4(kind::FRAMED_IP_NETMASK, self.netmask(network, address))
             }
             (Role::Wan, IpAddr::V6(_)) => prefix_attribute(writer, kind::FRAMED_IPV6_PREFIX, granted.prefix),
             (Role::Delegated, IpAddr::V6(_)) => {
@@ -121,12 +117,21 @@ impl Accept<'_> {
         }
     }
 
-    fn write_dns(writer: &mut PacketWriter<'_>, network: &Network) -> Result<(), EncodeError> {
+    /// Name servers of each family, from the networks of the addresses of that family.
+    fn write_dns(&self, writer: &mut PacketWriter<'_>) -> Result<(), EncodeError> {
+        let network_for = |role: Role| {
+            let granted = self.addresses.iter().find(|granted| granted.role == role)?;
+            self.network_of(granted)
+        };
+        let v4 = network_for(Role::V4);
         let kinds = [MS_PRIMARY_DNS_SERVER, MS_SECONDARY_DNS_SERVER];
-        for (address, vendor_kind) in network.dns_v4.iter().zip(kinds) {
+        for (address, vendor_kind) in v4.into_iter().flat_map(|network| &network.dns_v4).zip(kinds) {
             writer.vendor(VENDOR_MICROSOFT, vendor_kind, &address.octets())?;
         }
-        for address in &network.spec.dns {
+        let has_v6 = |network: &&Arc<Network>| network.spec.dns.iter().any(IpAddr::is_ipv6);
+        let v6 = [network_for(Role::Wan), network_for(Role::Delegated), v4];
+        let network = v6.into_iter().flatten().find(has_v6);
+        for address in network.into_iter().flat_map(|network| &network.spec.dns) {
             if let IpAddr::V6(address) = address {
                 writer.ipv6(kind::DNS_SERVER_IPV6_ADDRESS, *address)?;
             }
@@ -156,4 +161,15 @@ fn prefix_attribute(writer: &mut PacketWriter<'_>, kind: u8, prefix: Prefix) -> 
         Ok(network) => writer.ipv6_prefix(kind, network),
         Err(_) => Ok(()),
     }
+}
+
+/// Text of any length over as many Reply-Messages as it takes (RFC 2865 §5.18), split between characters.
+fn write_message(writer: &mut PacketWriter<'_>, message: &str) -> Result<(), EncodeError> {
+    let mut rest = message;
+    while !rest.is_empty() {
+        let (part, after) = rest.split_at(rest.floor_char_boundary(RADIUS_VALUE_BYTES_MAX));
+        writer.raw(kind::REPLY_MESSAGE, part.as_bytes())?;
+        rest = after;
+    }
+    Ok(())
 }

@@ -4,6 +4,8 @@
 //! Attribute numbers are RFC 2865, 2866, 2869, 3162, 4818 and the vendors' own (ADSL-Forum RFC 4679, Redback, Unisphere ERX).
 //! Nothing here is believed yet; the packet's signature is checked elsewhere.
 
+use std::ops::RangeInclusive;
+
 use smallvec::SmallVec;
 
 use super::wire::attribute::{Attribute, kind};
@@ -51,8 +53,14 @@ pub struct Counters {
     pub packets_out: u64,
 }
 
+/// NAS-Port-Type values of PPP in its forms: PPPoA, PPPoEoA, PPPoEoE, PPPoEoVLAN, PPPoEoQinQ (RFC 4603 §2).
+const PPP_PORT_TYPES: RangeInclusive<u32> = 30..=34;
+
+/// Class values of one request that are looked at: a NAS returns those of the Accept, and each costs an HMAC.
+const CLASSES_MAX: usize = 4;
+
 /// The facts of a request. Byte slices point into the packet.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Facts<'a> {
     /// User-Name.
     pub login: Option<&'a [u8]>,
@@ -68,6 +76,8 @@ pub struct Facts<'a> {
     pub proxy_state: bool,
     /// Framed-Protocol.
     pub framed_protocol: Option<u32>,
+    /// NAS-Port-Type.
+    pub nas_port_type: Option<u32>,
     /// Calling-Station-Id.
     pub calling_station_id: Option<&'a [u8]>,
     /// NAS-Port-Id.
@@ -94,6 +104,19 @@ pub struct Facts<'a> {
     pub counters: Counters,
     /// Addresses and prefixes.
     pub addresses: SmallVec<[(Role, Prefix); 3]>,
+    /// Accounting attributes met so far, by type.
+    met: u64,
+}
+
+impl std::fmt::Debug for Facts<'_> {
+    /// Without what proves the subscriber: a CHAP response can be guessed at offline.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Facts")
+            .field("login", &self.login.map(octets_to_text))
+            .field("status", &self.status)
+            .field("addresses", &self.addresses)
+            .finish_non_exhaustive()
+    }
 }
 
 impl<'a> Facts<'a> {
@@ -117,8 +140,9 @@ impl<'a> Facts<'a> {
             kind::PROXY_STATE => self.proxy_state = true,
             kind::FRAMED_PROTOCOL => self.framed_protocol = self.framed_protocol.or(attribute.u32().ok()),
             kind::CALLING_STATION_ID => keep(&mut self.calling_station_id, value),
+            kind::NAS_PORT_TYPE => self.nas_port_type = self.nas_port_type.or(attribute.u32().ok()),
             kind::NAS_PORT_ID => keep(&mut self.nas_port_id, value),
-            kind::CLASS => self.class.push(value),
+            kind::CLASS if self.class.len() < CLASSES_MAX => self.class.push(value),
             kind::FRAMED_IP_ADDRESS | kind::FRAMED_IPV6_PREFIX | kind::DELEGATED_IPV6_PREFIX => {
                 self.take_address(attribute);
             }
@@ -128,11 +152,16 @@ impl<'a> Facts<'a> {
     }
 
     fn take_accounting(&mut self, attribute: Attribute<'a>) {
+        let own = 1_u64.checked_shl(attribute.kind.into()).unwrap_or(0);
+        if self.met & own != 0 {
+            return;
+        }
+        self.met |= own;
         let number = || attribute.u32().unwrap_or(0);
         let counters = &mut self.counters;
         match attribute.kind {
-            kind::ACCT_STATUS_TYPE => self.status = self.status.or(attribute.u32().ok()),
-            kind::ACCT_SESSION_ID => keep(&mut self.acct_session_id, attribute.value),
+            kind::ACCT_STATUS_TYPE => self.status = attribute.u32().ok(),
+            kind::ACCT_SESSION_ID => self.acct_session_id = Some(attribute.value),
             kind::ACCT_SESSION_TIME => self.session_time = number(),
             kind::ACCT_DELAY_TIME => self.delay_time = number(),
             kind::EVENT_TIMESTAMP => self.event_timestamp = attribute.u32().ok(),
@@ -183,15 +212,19 @@ impl<'a> Facts<'a> {
         }
     }
 
-    /// MAC address in Calling-Station-Id, which may carry more after it.
+    /// MAC address of the subscriber's equipment: in Calling-Station-Id, which may carry more after it, else a User-Name
+    /// that is one, unless the request is for PPP, where the subscriber chooses that.
     pub fn mac(&self) -> Option<Mac> {
-        let value = self.calling_station_id?;
-        Mac::parse(value).or_else(|| value.get(..17).and_then(Mac::parse))
+        let calling = self
+            .calling_station_id
+            .and_then(|value| Mac::parse(value).or_else(|| value.get(..17).and_then(Mac::parse)));
+        calling.or_else(|| self.login.filter(|_| !self.is_ppp()).and_then(Mac::parse))
     }
 
-    /// Whether the request is for PPP.
+    /// Whether the request is for PPP, as Framed-Protocol or NAS-Port-Type tells.
     pub fn is_ppp(&self) -> bool {
         self.framed_protocol == Some(framed::PPP)
+            || self.nas_port_type.is_some_and(|kind| PPP_PORT_TYPES.contains(&kind))
     }
 
     /// Line and MAC of the subscriber's equipment. Without either, the port stands for the line.

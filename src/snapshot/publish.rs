@@ -24,14 +24,7 @@ use crate::ids::Uid;
 use crate::limits::SNAPSHOT_READ_OBJECTS_MAX;
 use crate::model::decode::SecretField;
 use crate::model::{Kind, Object, Spec};
-use crate::secret::Secret;
-use crate::storage::{Storage, StorageError, StoredObject};
-
-/// Opens what storage keeps sealed.
-pub trait Open: Send + Sync {
-    /// The secrets of an object by member name; `None` when they cannot be opened.
-    fn secrets(&self, stored: &StoredObject) -> Option<Vec<(String, Secret)>>;
-}
+use crate::storage::{Open, Storage, StorageError, StoredObject};
 
 /// What became of one pool.
 #[derive(Clone, Debug)]

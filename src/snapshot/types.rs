@@ -16,12 +16,28 @@ use crate::radius::wire::integrity::SharedKey;
 use crate::secret::Secret;
 
 /// One address space: addresses are unique within (tenant, VRF).
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, Eq, PartialOrd, Ord)]
 pub struct Space {
     /// Operator.
     pub tenant: TenantId,
     /// VRF, empty for the default VRF.
     pub vrf: Box<str>,
+}
+
+impl PartialEq for Space {
+    /// Written out for the default VRF: its name is empty and points nowhere, and comparing no bytes there costs over a
+    /// hundred nanoseconds where the processor has to suppress the fault of a masked load. Packets compare several.
+    fn eq(&self, other: &Self) -> bool {
+        let same_length = self.vrf.len() == other.vrf.len();
+        self.tenant == other.tenant && same_length && (self.vrf.is_empty() || self.vrf == other.vrf)
+    }
+}
+
+impl std::hash::Hash for Space {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.tenant.hash(state);
+        self.vrf.hash(state);
+    }
 }
 
 impl Space {

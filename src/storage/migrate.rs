@@ -55,8 +55,14 @@ pub async fn migrate_to(url: &str, version: i64) -> Result<(i64, i64), StorageEr
     Ok((found, found.max(version.min(KNOWN))))
 }
 
-/// Version found in the database at `url`, 0 when it is empty, and the newest one known. Changes nothing.
+/// Version found in the database at `url`, 0 when it is empty or does not exist, and the newest one known. Makes
+/// neither file nor table.
 pub async fn status(url: &str) -> Result<(i64, i64), StorageError> {
+    if let Some(path) = url.strip_prefix("sqlite:").and_then(super::sqlite::path)
+        && !path.exists()
+    {
+        return Ok((0, KNOWN));
+    }
     let database = database::Database::connect(url).await?;
     Ok((database.version().await?, KNOWN))
 }

@@ -33,6 +33,7 @@ use std::pin::Pin;
 use crate::ids::{ServiceId, SessionId, TenantId, TokenId, Uid};
 use crate::model::observed::{BindingRow, GrantRow, ObservedBatch, SessionRow};
 use crate::model::{Envelope, Kind, Prefix};
+use crate::secret::Secret;
 use crate::time::Stamp;
 
 pub use database::{open, open_unless_down};
@@ -132,6 +133,12 @@ pub struct StoredObject {
     pub spec_json: String,
     /// The sealed secrets, if any.
     pub sealed: Option<Vec<u8>>,
+}
+
+/// Opens what storage keeps sealed.
+pub trait Open: Send + Sync {
+    /// The secrets of an object by member name; `None` when they cannot be opened.
+    fn secrets(&self, stored: &StoredObject) -> Option<Vec<(String, Secret)>>;
 }
 
 /// One write within a change.

@@ -127,7 +127,10 @@ macro_rules! postgres_list {
 
 pub(super) const LIST: Statement = Statement {
     doing: "listing objects",
-    sqlite: sqlite_list!("object x WHERE x.tenant = unhex(?1->>'tenant') AND x.kind = ?1->>'kind'", "x.id"),
+    sqlite: sqlite_list!(
+        "object x INDEXED BY object_by_tenant WHERE x.tenant = unhex(?1->>'tenant') AND x.kind = ?1->>'kind'",
+        "x.id"
+    ),
     postgres: postgres_list!(
         "object x WHERE x.tenant = decode($1::jsonb->>'tenant', 'hex') AND x.kind = $1::jsonb->>'kind'",
         "x.id"
@@ -137,7 +140,8 @@ pub(super) const LIST: Statement = Statement {
 pub(super) const LIST_BY_SOURCE: Statement = Statement {
     doing: "listing objects of a source",
     sqlite: sqlite_list!(
-        "object x WHERE x.tenant = unhex(?1->>'tenant') AND x.kind = ?1->>'kind' AND x.source = ?1->>'source'",
+        "object x INDEXED BY object_by_source
+         WHERE x.tenant = unhex(?1->>'tenant') AND x.kind = ?1->>'kind' AND x.source = ?1->>'source'",
         "x.id"
     ),
     postgres: postgres_list!(
@@ -287,3 +291,43 @@ pub(super) const SEQ: Statement = Statement {
     sqlite: "SELECT seq, ?1 FROM counter",
     postgres: "SELECT seq, $1::text FROM counter",
 };
+
+#[cfg(test)]
+mod tests {
+    use sqlx::sqlite::SqliteConnection;
+    use sqlx::{AssertSqlSafe, Connection as _, Row};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn no_list_reads_or_sorts_a_whole_table_in_sqlite() {
+        let mut connection = SqliteConnection::connect("sqlite::memory:").await.unwrap();
+        let known = super::super::migrate::KNOWN;
+        super::super::migrate::sqlite(&mut connection, known).await.unwrap();
+        for (statement, index) in [
+            (FIND_BY_ID, "SEARCH object"),
+            (FIND_EXTERNAL, "SEARCH e USING PRIMARY KEY (tenant=? AND kind=? AND external_id=?)"),
+            (LIST, "object_by_tenant (tenant=? AND kind=? AND id>?)"),
+            (LIST_BY_SOURCE, "object_by_source (tenant=? AND kind=? AND source=? AND id>?)"),
+            (LIST_BY_EXTERNAL_ID, "SEARCH d USING PRIMARY KEY (tenant=? AND kind=? AND external_id=?)"),
+            (LIST_BY_REFERENCE, "SEARCH d USING PRIMARY KEY (tenant=? AND to_id=? AND kind=? AND object>?)"),
+            (
+                LIST_BY_LABEL,
+                "SEARCH d USING PRIMARY KEY (tenant=? AND kind=? AND name=? AND value=? AND object>?)",
+            ),
+            (SCAN, "(kind=? AND id>?)"),
+            (CHANGES_SINCE, "object_by_seq (seq>? AND seq<?)"),
+            (EVENTS, "(tenant=? AND seq>? AND seq<?)"),
+        ] {
+            let text = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {}", statement.sqlite));
+            let rows = sqlx::query(text).bind("{}").fetch_all(&mut connection).await.unwrap();
+            let plan: String = rows.iter().map(|row| row.get::<String, _>("detail") + "\n").collect();
+            assert!(plan.contains(index), "{}: {plan}", statement.doing);
+            assert!(
+                !plan.contains("SCAN object") && !plan.contains("SCAN event"),
+                "{}: {plan}",
+                statement.doing
+            );
+        }
+    }
+}

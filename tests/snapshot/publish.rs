@@ -9,7 +9,8 @@ use lastmile::model::{Kind, Object};
 use lastmile::secret::Secret;
 use lastmile::snapshot::Snapshot;
 use lastmile::snapshot::gap::Gap;
-use lastmile::snapshot::publish::{Open, Publisher, load_from_storage};
+use lastmile::snapshot::publish::{Publisher, load_from_storage};
+use lastmile::storage::Open;
 use lastmile::storage::StoredObject;
 use serde_json::json;
 

@@ -7,6 +7,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use super::skip;
+
 /// A running server; it ends with this value, also when the test panics.
 pub(crate) struct TestPostgres {
     programs: PathBuf,
@@ -19,11 +21,11 @@ impl TestPostgres {
     /// Starts a server, or says why there is none to start.
     pub(crate) fn start() -> Option<Self> {
         let Some(programs) = programs() else {
-            eprintln!("skipped: no PostgreSQL server under /usr/lib/postgresql");
+            skip("no PostgreSQL server under /usr/lib/postgresql");
             return None;
         };
         if is_root() && user().is_none() {
-            eprintln!("skipped: running as root without an unprivileged user for PostgreSQL");
+            skip("running as root without an unprivileged user for PostgreSQL");
             return None;
         }
         let directory = tempfile::tempdir().unwrap();

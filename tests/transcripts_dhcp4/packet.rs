@@ -7,57 +7,16 @@
 
 use std::collections::HashMap;
 use std::fmt::Write;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 
 use lastmile::dhcp::v4::wire::{Message, MessageType, RelayAgentWriter, RequestHead, RequestWriter, code};
 use lastmile::model::Mac;
 use lastmile::pipeline::Outgoing;
 
+use crate::transcript::node::Sent;
+use crate::transcript::{fields, octets};
+
 pub(crate) const SERVER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 53);
-
-/// A datagram to the server.
-#[derive(Clone)]
-pub(crate) struct Sent {
-    pub(crate) bytes: Vec<u8>,
-    pub(crate) source: SocketAddr,
-    pub(crate) local: IpAddr,
-}
-
-/// Splits at spaces outside of quotes.
-fn words(line: &str) -> Vec<String> {
-    let (mut words, mut quoted) = (vec![String::new()], false);
-    for symbol in line.chars() {
-        quoted ^= symbol == '"';
-        if symbol == ' ' && !quoted {
-            words.push(String::new());
-        } else {
-            words.last_mut().unwrap().push(symbol);
-        }
-    }
-    words.retain(|word| !word.is_empty());
-    words
-}
-
-/// The fields of a packet, those of its clients first; a later one replaces an earlier one.
-fn fields(line: &str, clients: &HashMap<String, String>) -> Vec<(String, String)> {
-    let mut fields: Vec<(String, String)> = Vec::new();
-    for word in words(line) {
-        if let Some((name, value)) = word.split_once('=') {
-            fields.retain(|(known, _)| known != name);
-            fields.push((name.to_owned(), value.to_owned()));
-        } else {
-            let client = clients.get(&word).unwrap_or_else(|| panic!("no client {word}"));
-            fields.extend(self::fields(client, clients));
-        }
-    }
-    fields
-}
-
-pub(crate) fn octets(text: &str) -> Option<Vec<u8>> {
-    let digits = text.strip_prefix("0x")?;
-    let byte = |at: usize| u8::from_str_radix(&digits[at..at + 2], 16).unwrap();
-    Some((0..digits.len()).step_by(2).map(byte).collect())
-}
 
 fn value(code: u8, text: &str) -> Vec<u8> {
     if let Some(text) = text.strip_prefix('"') {
@@ -113,16 +72,23 @@ pub(crate) fn parse(line: &str, clients: &HashMap<String, String>) -> Sent {
     }
 }
 
+/// The addresses of a message, for descriptions.
+fn shown(message: &Message<'_>) -> Vec<(&'static str, Ipv4Addr)> {
+    [("yiaddr", message.yiaddr()), ("ciaddr", message.ciaddr())]
+        .into_iter()
+        .filter(|(_, address)| !address.is_unspecified())
+        .collect()
+}
+
 /// A reply in words; `request` is what it answers.
-pub(crate) fn describe(request: &[u8], reply: &Outgoing, out: &[u8]) -> String {
-    let bytes = &out[..reply.len];
+pub(crate) fn describe(request: &[u8], reply: &Outgoing, bytes: &[u8]) -> String {
     let (request, message) = (Message::parse(request).unwrap(), Message::parse(bytes).unwrap());
     assert_eq!((message.xid(), message.giaddr()), (request.xid(), request.giaddr()));
     assert_eq!(message.chaddr(), request.chaddr());
     assert_eq!(request.client_id().is_some(), message.client_id().is_some(), "RFC 6842");
     let name = message.message_type().unwrap().name().trim_start_matches("DHCP");
     let mut text = format!("{name} to {}", reply.to);
-    for (what, address) in super::node::shown(&message) {
+    for (what, address) in shown(&message) {
         let _ = write!(text, " {what} {address}");
     }
     if message.broadcast() {

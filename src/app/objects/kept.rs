@@ -6,7 +6,7 @@ use super::title;
 use crate::app::Refusal;
 use crate::model::Spec;
 use crate::model::decode::SecretField;
-use crate::snapshot::publish::Open;
+use crate::storage::Open;
 use crate::storage::StoredObject;
 use crate::vault::Vault;
 

@@ -145,7 +145,7 @@ impl<'w> Entitlement<'w> {
 }
 
 fn owner(request: &Request<'_>, line: Option<Line<'_>>) -> Owner {
-    Owner { line: line.map_or(0, |line| line.hash()), mac: request.mac.unwrap_or_default() }
+    Owner { line: line.map_or(0, |line| line.key()), mac: request.mac.unwrap_or_default() }
 }
 
 fn space_of(world: &World<'_>, network: &Network) -> Arc<Space> {

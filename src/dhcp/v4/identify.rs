@@ -19,7 +19,7 @@ use super::place::Place;
 use super::request::{Reason, Request};
 use super::wire::{ClientKey, RelayAgent};
 use crate::ids::Uid;
-use crate::journal::record::{Holder, LeaseFacts};
+use crate::journal::record::{Holder, LeaseFacts, Owner};
 use crate::ledger::RenewalBasis;
 use crate::model::Mac;
 use crate::model::service::ServiceState;
@@ -42,16 +42,9 @@ impl<'a> Line<'a> {
         (line != Self::default()).then_some(line)
     }
 
-    /// A number for the line, never 0 (FNV-1a over both ids, each behind its length).
-    pub fn hash(&self) -> u64 {
-        let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-        let mut add = |byte: u8| hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
-        for id in [self.remote_id, self.circuit_id] {
-            let id = id.unwrap_or_default();
-            add(id.len() as u8);
-            id.iter().copied().for_each(&mut add);
-        }
-        hash.max(1)
+    /// The line as the ledger compares it, over RADIUS and DHCP alike; never 0.
+    pub fn key(&self) -> u64 {
+        Owner::line_key(self.remote_id, self.circuit_id)
     }
 
     /// Readable and unambiguous: remote-id and circuit-id with a space between, each as text or `0x…`.
@@ -192,14 +185,6 @@ mod tests {
         let line = Line { remote_id: Some(&[0, 0x5e, 0xff]), circuit_id: Some(b"ge-1/0/1.0:43") };
         assert_eq!(line.text().as_slice(), b"0x005eff ge-1/0/1.0:43");
         assert_eq!(Line { circuit_id: Some(b"0x41"), ..line }.text().as_slice(), b"0x005eff 0x30783431");
-    }
-
-    #[test]
-    fn lines_that_differ_only_in_where_an_id_ends_are_two() {
-        let line = |remote_id, circuit_id| Line { remote_id, circuit_id }.hash();
-        assert_ne!(line(Some(b"ab"), Some(b"c")), line(Some(b"a"), Some(b"bc")));
-        assert_ne!(line(Some(b"ab"), None), line(None, Some(b"ab")));
-        assert_ne!(Line::default().hash(), 0);
     }
 
     #[test]

@@ -1,16 +1,20 @@
-//! One node in a test: desired state, ledger, core, journal and clock.
+//! One node in a transcript: desired state, ledger, journal and clock, whatever protocol it speaks.
+//!
+//! - `network|pool|plan|service|access|nas|relay NAME {json}` writes an object, references being names; `delete NAME`;
+//! - `wait 900s`, `wait 300ms`, `sweep`, `restart` (the ledger is rebuilt from the journal);
+//! - `journal refuses|takes|fails|holds|commits`;
+//! - `show NAME`: what the ledger has for a service.
 #![expect(clippy::unwrap_used, reason = "only tests call it: a panic is a failed test")]
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
 
 use lastmile::decision::Decision;
-use lastmile::dhcp::v4::core::{Dhcp4Core, Pending};
-use lastmile::dhcp::v4::wire::Message;
-use lastmile::ids::{Entropy, SeededEntropy, TenantId, Uid};
+use lastmile::ids::{SeededEntropy, TenantId, Uid};
 use lastmile::journal::Durable;
-use lastmile::journal::record::Record;
+use lastmile::journal::record::{Holder, Record};
 use lastmile::ledger::Ledger;
 use lastmile::model::object::Envelope;
 use lastmile::model::{Kind, Object, Problems, Ref, Spec};
@@ -18,16 +22,26 @@ use lastmile::pipeline::{Datagram, Outgoing, Protocol, Verdict, World};
 use lastmile::snapshot::Snapshot;
 use lastmile::time::{Moment, Stamp, Tick};
 
-use super::packet::{self, Sent};
-use super::record::{Writer, describe};
+use super::record::{Names, Writer, describe};
 
 const START: Stamp = Stamp::from_secs(1_800_000_000);
+
+/// A datagram to the server.
+#[derive(Clone)]
+pub(crate) struct Sent {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) source: SocketAddr,
+    pub(crate) local: IpAddr,
+}
+
+/// Tells a reply in words.
+pub(crate) type Tell = Rc<dyn Fn(&Outgoing, &[u8], &mut Names) -> String>;
 
 /// What waits for a journal that holds.
 struct Held {
     records: Vec<Record>,
-    pending: Option<Pending>,
-    request: Vec<u8>,
+    /// Answers when the records are durable, or forgets when they never will be.
+    answer: Option<Box<dyn FnOnce(Option<Durable>, &mut Names) -> Vec<String>>>,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -41,15 +55,13 @@ enum Mode {
 pub(crate) struct Node {
     now: Stamp,
     objects: BTreeMap<String, Object>,
-    ids: HashMap<String, Uid>,
-    clients: HashMap<String, String>,
+    names: Names,
     snapshot: Snapshot,
     ledger: Ledger,
-    core: Dhcp4Core,
+    entropy: SeededEntropy,
     writer: Writer,
     mode: Mode,
     held: VecDeque<Held>,
-    heard: Vec<Sent>,
 }
 
 impl Node {
@@ -57,16 +69,19 @@ impl Node {
         Self {
             now: START,
             objects: BTreeMap::new(),
-            ids: HashMap::new(),
-            clients: HashMap::new(),
+            names: Names::default(),
             snapshot: Snapshot::empty(),
             ledger: Ledger::new(),
-            core: Dhcp4Core::new(),
+            entropy: SeededEntropy::new(1),
             writer: Writer::new(),
             mode: Mode::Takes,
             held: VecDeque::new(),
-            heard: Vec::new(),
         }
+    }
+
+    #[allow(dead_code, reason = "DHCP packets carry no clock")]
+    pub(crate) const fn now(&self) -> Stamp {
+        self.now
     }
 
     /// What must hold whatever the transcript was.
@@ -75,68 +90,31 @@ impl Node {
         assert_eq!(counters.conflicts.load(std::sync::atomic::Ordering::Relaxed), 0, "address granted twice");
     }
 
-    /// Hears everything again with bytes changed, which must end in a decision and never in anything worse.
-    pub(crate) fn hear_garbled(&mut self, entropy: &dyn Entropy, times: usize) {
-        for sent in std::mem::take(&mut self.heard) {
-            for _ in 0..times {
-                let mut garbled = sent.clone();
-                let len = garbled.bytes.len();
-                for _ in 0..=entropy.u64() % 3 {
-                    let random = entropy.u64();
-                    // Most changes go where the options are.
-                    let from = if random.is_multiple_of(4) || len <= 240 { 0 } else { 240 };
-                    let at = from + (random >> 8) as usize % (len - from).min(80);
-                    garbled.bytes[at] = (random >> 40) as u8;
-                }
-                let outcomes = self.receive(&garbled);
-                assert!(!outcomes[0].contains("undecided"), "{}", outcomes[0]);
-            }
-        }
-    }
-
-    /// Does one line; what came of it.
-    pub(crate) fn step(&mut self, line: &str) -> Vec<String> {
-        let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
+    /// Does one line, if it is one that every protocol has; what came of it.
+    pub(crate) fn step(&mut self, verb: &str, rest: &str) -> Option<Vec<String>> {
         match verb {
-            "client" => {
-                let (name, fields) = rest.split_once(' ').unwrap();
-                self.clients.insert(name.to_owned(), fields.to_owned());
-                Vec::new()
-            }
             "delete" => {
                 self.objects.remove(rest).unwrap();
                 self.compile();
-                Vec::new()
             }
             "wait" => {
-                let secs: u64 = rest.strip_suffix('s').unwrap().parse().unwrap();
-                self.now = self.now.plus_secs(secs);
-                Vec::new()
+                let millis = rest.strip_suffix("ms").map(|millis| millis.parse::<u64>().unwrap());
+                let secs = || rest.strip_suffix('s').unwrap().parse::<u64>().unwrap() * 1000;
+                self.now.0 += millis.unwrap_or_else(secs);
             }
-            "sweep" => self.sweep(),
+            "sweep" => return Some(self.sweep()),
             "restart" => {
                 self.ledger = Ledger::new();
                 self.compile();
                 for (sequence, record) in self.writer.committed() {
                     self.ledger.apply(*sequence, record);
                 }
-                Vec::new()
             }
-            "journal" => self.journal(rest),
-            "bytes" => {
-                let bytes = packet::octets(rest).unwrap();
-                let sent =
-                    Sent { bytes, source: "10.0.0.1:67".parse().unwrap(), local: packet::SERVER.into() };
-                self.receive(&sent)
-            }
-            _ => match Kind::from_name(verb) {
-                Some(kind) => {
-                    self.put(kind, rest);
-                    Vec::new()
-                }
-                None => self.receive(&packet::parse(line, &self.clients)),
-            },
+            "journal" => return Some(self.journal(rest)),
+            "show" => return Some(self.show(rest)),
+            _ => self.put(Kind::from_name(verb)?, rest),
         }
+        Some(Vec::new())
     }
 
     fn put(&mut self, kind: Kind, rest: &str) {
@@ -149,13 +127,12 @@ impl Node {
         let mut problems = Problems::default();
         let spec = Spec::decode(kind, &value, "", &mut problems);
         let mut spec = spec.unwrap_or_else(|| panic!("{name}: {problems:?}"));
-        let next = Uid(0x0190_0000_0000_7000_8000_0000_0000_0000 + self.ids.len() as u128 + 1);
-        let id = *self.ids.entry(name.to_owned()).or_insert(next);
+        let id = self.names.id(name);
         for (_, kind, reference) in spec.refs_mut() {
             if let Ref::External { id, .. } = reference
-                && let Some(uid) = self.ids.get(id)
+                && let Some(uid) = self.names.known(id)
             {
-                *reference = Ref::Id(kind, *uid);
+                *reference = Ref::Id(kind, uid);
             }
         }
         let envelope = Envelope {
@@ -205,40 +182,74 @@ impl Node {
         let records: Vec<Record> = (0..self.ledger.shard_count())
             .flat_map(|shard| self.ledger.sweep(shard, self.now, 100))
             .collect();
-        let outcomes = records.iter().map(|record| self.describe("write", record)).collect();
+        let outcomes = self.tell("write", &records);
         self.write(records);
         outcomes
     }
 
-    fn receive(&mut self, sent: &Sent) -> Vec<String> {
-        self.heard.push(sent.clone());
-        let at = Moment { stamp: self.now, tick: Tick(0) };
+    fn show(&mut self, name: &str) -> Vec<String> {
+        let holder = self.names.known(name).and_then(|id| self.ledger.holder(Holder(id.0)));
+        let slots = holder.iter().flat_map(|holder| &holder.slots);
+        let tell = |slot: &lastmile::ledger::Slot| {
+            let mut text = format!("slot {}", slot.number);
+            for grant in &slot.grants {
+                let how = if grant.live { "has" } else { "had" };
+                let _ = write!(text, ", {how} {}", grant.prefix);
+            }
+            if let Some(session) = &slot.session {
+                let id = self.names.session(session.id);
+                let (up, down) = (session.octets_in, session.octets_out);
+                let _ = write!(text, ", {id} for {} s, {up} up {down} down", session.session_time);
+            }
+            if let Some(pending) = &slot.pending {
+                let _ = write!(text, ", awaits {}", self.names.session(pending.session));
+            }
+            text
+        };
+        slots.map(tell).collect()
+    }
+
+    /// Gives a core a datagram; the decision, the reply, and the records.
+    pub(crate) fn receive<P>(&mut self, core: &Rc<P>, sent: &Sent, tell: &Tell) -> Vec<String>
+    where
+        P: Protocol + 'static,
+        P::Pending: 'static,
+    {
+        let tick = Tick(self.now.since(START) * 1_000_000);
+        let at = Moment { stamp: self.now, tick };
         let datagram = Datagram { bytes: &sent.bytes, source: sent.source, local: sent.local, at };
-        let entropy = SeededEntropy::new(1);
         let world = World {
             snapshot: &self.snapshot,
             ledger: &self.ledger,
-            entropy: &entropy,
+            entropy: &self.entropy,
             journal_available: self.mode != Mode::Refuses,
         };
-        let mut out = [0; 1500];
-        let admitted = self.core.admit(&world, &datagram, &mut out);
+        let mut out = [0; 4096];
+        let admitted = core.admit(&world, &datagram, &mut out);
         let mut outcomes = vec![self.verdict(&admitted.decision)];
-        let request = sent.bytes.clone();
         let (reply, wait_for, write, pending) = match admitted.verdict {
             Verdict::Discard { write } => (None, Vec::new(), write, None),
             Verdict::Send { reply, write } => (Some(reply), Vec::new(), write, None),
             Verdict::Wait { wait_for, write, pending } => (None, wait_for, write, Some(pending)),
         };
         if let Some(reply) = reply {
-            outcomes.push(packet::describe(&request, &reply, &out));
+            outcomes.push(tell(&reply, &out[..reply.len], &mut self.names));
         }
-        outcomes.extend(write.iter().map(|record| self.describe("write", record)));
+        outcomes.extend(self.tell("write", &write));
         self.write(write);
         if let Some(pending) = pending {
-            outcomes.extend(wait_for.iter().map(|record| self.describe("wait for", record)));
-            let held = Held { records: wait_for, pending: Some(pending), request };
-            outcomes.extend(self.waited(held));
+            outcomes.extend(self.tell("wait for", &wait_for));
+            let (core, tell) = (Rc::clone(core), Rc::clone(tell));
+            let answer = move |durable: Option<Durable>, names: &mut Names| {
+                let Some(durable) = durable else {
+                    core.fail(&pending);
+                    return vec!["the journal failed: silence".to_owned()];
+                };
+                let mut out = [0; 4096];
+                let reply = core.finish(&pending, durable, &mut out).unwrap();
+                vec![tell(&reply, &out[..reply.len], names)]
+            };
+            outcomes.extend(self.waited(Held { records: wait_for, answer: Some(Box::new(answer)) }));
         }
         outcomes
     }
@@ -253,27 +264,25 @@ impl Node {
             Mode::FailsOnce => {
                 self.mode = Mode::Takes;
                 self.ledger.abort(&held.records);
-                self.core.fail(held.pending.as_ref().unwrap());
-                vec!["the journal failed: silence".to_owned()]
+                held.answer.unwrap()(None, &mut self.names)
             }
             Mode::Refuses => panic!("something waits for a journal that takes nothing"),
         }
     }
 
-    fn commit(&mut self, mut held: Held) -> Vec<String> {
-        let durable = self.apply(std::mem::take(&mut held.records));
-        let (Some(pending), Some(durable)) = (held.pending, durable) else {
-            return Vec::new();
-        };
-        let mut out = [0; 1500];
-        let reply: Outgoing = self.core.finish(&pending, durable, &mut out).unwrap();
-        vec![packet::describe(&held.request, &reply, &out)]
+    fn commit(&mut self, held: Held) -> Vec<String> {
+        let durable = self.apply(held.records);
+        match (held.answer, durable) {
+            (Some(answer), Some(durable)) => answer(Some(durable), &mut self.names),
+            _ => Vec::new(),
+        }
     }
 
     fn write(&mut self, records: Vec<Record>) {
         match self.mode {
-            Mode::Holds => self.held.push_back(Held { records, pending: None, request: Vec::new() }),
-            Mode::Refuses => assert!(records.is_empty(), "written to a journal that takes nothing"),
+            Mode::Holds => self.held.push_back(Held { records, answer: None }),
+            // Whoever was answered keeps what it has until the journal takes records again.
+            Mode::Refuses => self.ledger.hold(&records, self.now.plus_secs(3_600)),
             Mode::Takes | Mode::FailsOnce => drop(self.apply(records)),
         }
     }
@@ -288,13 +297,9 @@ impl Node {
         last
     }
 
-    fn describe(&self, how: &str, record: &Record) -> String {
-        format!("{how} {}", describe(record, self.now, &|id| self.name(id)))
-    }
-
-    fn name(&self, id: u128) -> String {
-        let named = self.ids.iter().find(|(_, uid)| uid.0 == id);
-        named.map_or_else(|| "a client without a service".to_owned(), |(name, _)| name.clone())
+    fn tell(&mut self, how: &str, records: &[Record]) -> Vec<String> {
+        let tell = |record: &Record| format!("{how} {}", describe(record, self.now, &mut self.names));
+        records.iter().map(tell).collect()
     }
 
     fn verdict(&self, decision: &Decision) -> String {
@@ -304,24 +309,13 @@ impl Node {
                 let _ = write!(text, ", {what} {value}");
             }
         };
-        let id = |id: Uid| if id == Uid::NIL { String::new() } else { self.name(id.0) };
+        let id = |id: Uid| if id == Uid::NIL { String::new() } else { self.names.of(id.0) };
+        let from = if decision.message.starts_with("DHCP") { "relay" } else { "nas" };
         add("service", id(decision.service));
-        add("relay", id(decision.nas));
+        add(from, id(decision.nas));
         add("line", String::from_utf8_lossy(&decision.line).into_owned());
         add("address", decision.prefix.map(|prefix| prefix.to_string()).unwrap_or_default());
-        let mut detail = String::from_utf8_lossy(&decision.detail).into_owned();
-        for (name, uid) in &self.ids {
-            detail = detail.replace(&Kind::Service.format_id(*uid), name);
-        }
-        add("detail", detail);
+        add("detail", self.names.in_words(&String::from_utf8_lossy(&decision.detail)));
         text
     }
-}
-
-/// The addresses of a message, for descriptions.
-pub(crate) fn shown(message: &Message<'_>) -> Vec<(&'static str, Ipv4Addr)> {
-    [("yiaddr", message.yiaddr()), ("ciaddr", message.ciaddr())]
-        .into_iter()
-        .filter(|(_, address)| IpAddr::V4(*address) != IpAddr::V4(Ipv4Addr::UNSPECIFIED))
-        .collect()
 }

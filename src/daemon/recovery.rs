@@ -1,0 +1,356 @@
+//! From the state directory to a node that knows what it knew: keys, storage, snapshot, ledger.
+//!
+//! With the database down the node starts from its own image, checkpoint and journal (fault F21); with neither database nor
+//! image it says so and does not start.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::ServeOptions;
+use crate::config::Config;
+use crate::ids::{PoolId, SystemEntropy, TenantId, Uid};
+use crate::journal::record::Record;
+use crate::journal::{self, Recovered, Sequence};
+use crate::ledger::{self, Ledger, PoolLedger};
+use crate::radius::wire::class::ClassKey;
+use crate::secret::Secret;
+use crate::snapshot::Snapshot;
+use crate::snapshot::image::{self, Seal};
+use crate::snapshot::publish::Publisher;
+use crate::storage::{self, Storage, StorageError};
+use crate::telemetry::http::Health;
+use crate::time::{Clock, Stamp, SteadyClock};
+use crate::vault::{MasterKey, Vault, VaultError};
+
+/// Why the daemon does not start: what failed, where, what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum StartFailure {
+    /// A directory cannot be made.
+    #[error("cannot make {}; create it for the user that runs lastmile, or set node.state and node.run", path.display())]
+    Directory {
+        /// Which one.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The network knowledge (dictionaries, option tables) cannot be read.
+    #[error("the network knowledge cannot be used; see netdefs.override_dir")]
+    Netdefs(#[from] crate::netdefs::NetdefsError),
+    /// The keys cannot be used.
+    #[error("the master key cannot be used")]
+    Vault(#[from] VaultError),
+    /// The local copy of the Class key does not open.
+    #[error("the Class key of this node does not open with the master key, and the database does not answer")]
+    ClassKey,
+    /// The database is needed and not there.
+    #[error(
+        "the database cannot be used and this node has no image of its own to start from; see storage.url"
+    )]
+    Storage(#[source] StorageError),
+    /// The schema is newer than the program, or unusable.
+    #[error("the database cannot be used; see storage.url")]
+    Schema(#[source] StorageError),
+    /// The checkpoint is damaged.
+    #[error("the ledger's checkpoint cannot be loaded")]
+    Checkpoint(#[from] crate::checkpoint::LoadError),
+    /// The journal is damaged or in use.
+    #[error(
+        "the journal cannot be recovered; nothing was changed. If the loss named below is acceptable, start once with --accept-loss"
+    )]
+    Journal(#[from] journal::RecoverError),
+    /// The journal cannot be opened or started.
+    #[error("the journal cannot be started")]
+    JournalStart(#[from] journal::StartError),
+    /// A record must be durable and is not.
+    #[error("the journal does not take records: {0}")]
+    JournalRefused(String),
+    /// A packet socket cannot be bound.
+    #[error("a packet socket cannot be opened")]
+    Bind(#[from] crate::net::BindError),
+    /// Another listener or a thread.
+    #[error("cannot {doing}")]
+    Io {
+        /// What was being done.
+        doing: String,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+/// A recovered node.
+pub(crate) struct Node {
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) publisher: Arc<Publisher>,
+    pub(crate) vault: Arc<Vault>,
+    pub(crate) class: Arc<ClassKey>,
+    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) disk: Arc<dyn journal::Disk>,
+    pub(crate) journal_config: journal::Config,
+    pub(crate) journal: Option<Recovered>,
+    /// Sequence up to which the ledger is current.
+    pub(crate) applied: u64,
+    /// Sequence after which the journal is needed by the checkpoint on disk.
+    pub(crate) checkpointed: u64,
+    /// No lease ends before this (FIELD R3).
+    pub(crate) hold_until: Stamp,
+}
+
+/// A wall clock this far past the last record is not believed at once (fault F9), in milliseconds.
+const CLOCK_JUMP_MS: u64 = 86_400_000;
+/// Lease assumed when no network says otherwise, in seconds.
+const LEASE_DEFAULT_SECS: u64 = 3_600;
+
+/// Recovers the node.
+pub(crate) async fn recover(
+    config: &Config,
+    options: ServeOptions,
+    clock: &Arc<SteadyClock>,
+    health: &Health,
+) -> Result<Node, StartFailure> {
+    for directory in [&config.node.state, &config.journal.dir] {
+        make_directory(directory)?;
+    }
+    let master = MasterKey::load_or_create(config.secrets.key_path(), &SystemEntropy)?;
+    let vault = Arc::new(Vault::new(&master, Arc::new(SystemEntropy)));
+    let url = std::str::from_utf8(config.storage.url.expose()).unwrap_or_default();
+    let (storage, reached) = storage::open_unless_down(url).await.map_err(StartFailure::Schema)?;
+    let (snapshot, storage_up) = load_snapshot(config, storage.as_ref(), &vault, reached).await?;
+    let class = class_key(config, storage.as_ref(), &vault, storage_up).await?;
+    if !storage_up {
+        health.set_degraded("storage", Some("the database did not answer at start".to_owned()));
+    }
+    let publisher = Arc::new(Publisher::new(snapshot));
+    let ledger = Arc::new(Ledger::new());
+    let blocks = Arc::new(Blocks::new(config));
+    install_pools(&publisher, &ledger, &blocks, storage.as_ref(), storage_up).await;
+    follow_pools(&publisher, &ledger, &blocks);
+
+    let from = crate::checkpoint::load(&config.node.state, &ledger)?;
+    let epoch = if storage_up { storage.raise_epoch(config.node.id).await.unwrap_or(1) as u32 } else { 0 };
+    let disk: Arc<dyn journal::Disk> =
+        Arc::new(journal::RealDisk::at(&config.journal.dir).map_err(|source| StartFailure::Io {
+            doing: format!("open {}", config.journal.dir.display()),
+            source,
+        })?);
+    let mut journal_config = journal_config(config, epoch, options);
+    let mut last_at = Stamp::ZERO;
+    let mut visit = |item: journal::Record<'_>| -> Result<(), journal::VisitError> {
+        let record = Record::decode(item.kind, item.version, item.payload)?;
+        last_at = last_at.max(record.at());
+        ledger.apply(item.sequence.0, &record);
+        Ok(())
+    };
+    let recovered = journal::recover(disk.as_ref(), &journal_config, Sequence(from), &mut visit)?;
+    for lost in &recovered.lost {
+        tracing::error!(file = %lost.file, first = lost.first.0, last = lost.last.0, "journal records are lost");
+    }
+    journal_config.epoch = epoch.max(recovered.newest_epoch.unwrap_or(1)).max(1);
+    let hold_until = hold(clock, last_at, recovered.clean, &publisher);
+    let applied = recovered.next.0.saturating_sub(1).max(from);
+    Ok(Node {
+        storage,
+        publisher,
+        vault,
+        class,
+        ledger,
+        disk,
+        journal_config,
+        journal: Some(recovered),
+        applied,
+        checkpointed: from,
+        hold_until,
+    })
+}
+
+fn make_directory(path: &std::path::Path) -> Result<(), StartFailure> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|source| StartFailure::Directory { path: path.to_owned(), source })
+}
+
+/// Raises the timeline past the last record, and says until when no lease may end.
+fn hold(clock: &SteadyClock, last_at: Stamp, clean: bool, publisher: &Publisher) -> Stamp {
+    let ahead = clock.now().stamp.since(last_at);
+    clock.raise_to(last_at);
+    let jumped = last_at > Stamp::ZERO && ahead > CLOCK_JUMP_MS;
+    if jumped {
+        tracing::warn!(last_record = %last_at, "the clock is more than a day past the last record; no lease ends before the longest one has passed");
+    }
+    if clean && !jumped {
+        return Stamp::ZERO;
+    }
+    let snapshot = publisher.load();
+    let longest = snapshot.networks().map(|network| u64::from(network.spec.lease_time)).max();
+    ledger::hold_until(clock.now().stamp, longest.unwrap_or(LEASE_DEFAULT_SECS))
+}
+
+fn journal_config(config: &Config, epoch: u32, options: ServeOptions) -> journal::Config {
+    journal::Config {
+        segment_bytes: config.journal.segment_bytes,
+        backlog_bytes_max: config.journal.backlog_bytes_max,
+        flush_after: config.journal.flush_after,
+        queue_records_max: config.limits.commits_in_flight,
+        accept_loss: options.accept_loss,
+        // One lane for each worker and one for the daemon's own records.
+        ..journal::Config::of_node(config.node.id, epoch, super::packets::worker_count(config) + 1)
+    }
+}
+
+pub(crate) fn image_path(config: &Config) -> PathBuf {
+    config.node.state.join("snapshot.image")
+}
+
+/// The node's own image first, then what storage has besides; either alone will do.
+async fn load_snapshot(
+    config: &Config,
+    storage: &dyn Storage,
+    vault: &Vault,
+    reached: Result<(), StorageError>,
+) -> Result<(Snapshot, bool), StartFailure> {
+    if reached.is_ok() {
+        vault.load_tenant(storage, TenantId::DEFAULT).await?;
+    }
+    let path = image_path(config);
+    let own = match image::read(&path, vault) {
+        Ok(snapshot) => Some(snapshot),
+        Err(error) => {
+            if path.exists() {
+                tracing::warn!(%error, "the node's image cannot be used; reading the database instead");
+            }
+            None
+        }
+    };
+    let publisher = Publisher::new(own.unwrap_or_else(Snapshot::empty));
+    let from_image = publisher.seq();
+    let caught_up = match reached {
+        Ok(()) if from_image > 0 => publisher.advance(storage, vault).await,
+        Ok(()) => publisher.reload(storage, vault).await,
+        Err(error) => Err(error),
+    };
+    match caught_up {
+        Ok(seq) => {
+            let missed = vault.take_missed();
+            for tenant in &missed {
+                vault.load_tenant(storage, *tenant).await?;
+            }
+            if !missed.is_empty() {
+                publisher.reload(storage, vault).await.map_err(StartFailure::Storage)?;
+            }
+            tracing::info!(seq, from_image, "desired state is loaded");
+            Ok((publisher.load_full().as_ref().clone(), true))
+        }
+        Err(error) if from_image > 0 => {
+            tracing::warn!(%error, seq = from_image, "the database does not answer; serving from the node's image");
+            Ok((publisher.load_full().as_ref().clone(), false))
+        }
+        Err(error) => Err(StartFailure::Storage(error)),
+    }
+}
+
+/// The key that signs Class. It is the installation's, so storage has it; this node keeps a sealed copy for starts without.
+async fn class_key(
+    config: &Config,
+    storage: &dyn Storage,
+    vault: &Vault,
+    storage_up: bool,
+) -> Result<Arc<ClassKey>, StartFailure> {
+    const AAD: &[u8] = b"class key";
+    let path = config.node.state.join("class.key");
+    let io_failed = |doing: String| move |source| StartFailure::Io { doing, source };
+    if !storage_up {
+        let sealed = fs::read(&path).map_err(io_failed(format!("read {}", path.display())))?;
+        let clear = vault.open(AAD, &sealed).map(Secret::new).ok_or(StartFailure::ClassKey)?;
+        return Ok(Arc::new(ClassKey::new(&clear)));
+    }
+    let key = vault.class_key(storage).await?;
+    let sealed = vault.seal(AAD, key.expose());
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&path)
+        .map_err(io_failed(format!("write {}", path.display())))?;
+    io::Write::write_all(&mut file, &sealed).map_err(io_failed(format!("write {}", path.display())))?;
+    Ok(Arc::new(ClassKey::new(&key)))
+}
+
+/// Which blocks of which pool this node may choose from.
+pub(crate) struct Blocks {
+    node: u16,
+    share: (u32, u32),
+    owned: parking_lot::RwLock<HashMap<Uid, Vec<u32>>>,
+}
+
+impl Blocks {
+    fn new(config: &Config) -> Self {
+        Self { node: config.node.id, share: config.node.share, owned: parking_lot::RwLock::default() }
+    }
+
+    /// The blocks of this node's share: all of them unless the configuration splits pools between nodes.
+    fn wanted(&self, blocks: u32) -> Vec<u32> {
+        let (part, of) = self.share;
+        (0..blocks).filter(|block| block % of.max(1) == part.saturating_sub(1)).collect()
+    }
+
+    fn owns(&self, pool: PoolId, block: u32) -> bool {
+        match self.owned.read().get(&pool.0) {
+            Some(owned) => owned.binary_search(&block).is_ok(),
+            // Not claimed yet: the configured share is what a claim would give.
+            None => {
+                let (part, of) = self.share;
+                block % of.max(1) == part.saturating_sub(1)
+            }
+        }
+    }
+
+    /// Claims this node's share of a pool; without storage the configured share stands.
+    pub(crate) async fn claim(&self, storage: &dyn Storage, pool: &crate::snapshot::types::Pool) {
+        let wanted = self.wanted(PoolLedger::blocks_of(pool));
+        match storage.claim_blocks(pool.id, wanted, self.node).await {
+            Ok(rows) => {
+                let mut owned: Vec<u32> =
+                    rows.iter().filter(|row| row.node == self.node).map(|row| row.block).collect();
+                owned.sort_unstable();
+                self.owned.write().insert(pool.id, owned);
+            }
+            Err(error) => {
+                tracing::warn!(%error, pool = %pool.name, "pool blocks are not claimed; the configured share stands")
+            }
+        }
+    }
+}
+
+async fn install_pools(
+    publisher: &Publisher,
+    ledger: &Ledger,
+    blocks: &Blocks,
+    storage: &dyn Storage,
+    storage_up: bool,
+) {
+    let snapshot = publisher.load_full();
+    if storage_up {
+        let single = blocks.share == (1, 1);
+        for pool in snapshot.pools().filter(|_| !single) {
+            blocks.claim(storage, pool).await;
+        }
+    }
+    ledger.set_pools(snapshot.pools().map(AsRef::as_ref), &|pool, block| blocks.owns(pool, block));
+}
+
+/// Keeps the ledger's pools as the snapshot has them: before any packet sees a snapshot, the ledger knows its pools.
+fn follow_pools(publisher: &Publisher, ledger: &Arc<Ledger>, blocks: &Arc<Blocks>) {
+    let (ledger, blocks) = (Arc::clone(ledger), Arc::clone(blocks));
+    publisher.subscribe(move |publication| {
+        if !publication.pools.is_empty() {
+            let pools = publication.snapshot.pools().map(AsRef::as_ref);
+            ledger.set_pools(pools, &|pool, block| blocks.owns(pool, block));
+        }
+    });
+}
