@@ -18,7 +18,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use super::auth::{self, Peer};
 use super::body;
-use super::call::{Call, Language, Reply};
+use super::call::{Answering, Call, Language, Reply};
 use super::operation::{self, Operation};
 use super::problem::Failure;
 use super::query::Query;
@@ -32,10 +32,8 @@ use crate::limits::{API_BODY_BYTES_MAX, API_DEADLINE_MS};
 /// is treated as coming over TCP.
 pub fn router(app: Arc<App>) -> Router {
     let mut router = Router::new();
-    let all: Vec<&'static Operation> =
-        operations().into_iter().map(|operation| &*Box::leak(Box::new(operation))).collect();
-    for operation in &all {
-        let (app, operation) = (Arc::clone(&app), *operation);
+    for operation in operations() {
+        let app = Arc::clone(&app);
         let Ok(filter) = MethodFilter::try_from(operation.method.clone()) else { continue };
         let handler = move |request: Request| serve(Arc::clone(&app), Some(operation), request);
         router = router.route(&operation.path, on(filter, handler));
@@ -126,8 +124,13 @@ async fn answer(
         language: incoming.language,
         operation: operation.id,
     };
-    tokio::spawn((operation.handler)(call)).await.unwrap_or_else(|error| {
-        tracing::error!(request = incoming.request, operation = operation.id, %error, "handler panicked");
+    guarded(operation.id, &incoming.request, (operation.handler)(call)).await
+}
+
+/// Runs a handler where its panic is an answer and a caller who hangs up does not stop it.
+async fn guarded(operation: &str, request: &str, handler: Answering) -> Result<Reply, Failure> {
+    tokio::spawn(handler).await.unwrap_or_else(|error| {
+        tracing::error!(request, operation, %error, "a handler panicked");
         Err(Failure::Defect)
     })
 }
@@ -146,7 +149,7 @@ fn nobody() -> Actor {
 
 /// 405 where another method is served, else 404.
 fn misdirected(incoming: &Incoming) -> Failure {
-    let served = operations().into_iter().filter(|operation| matches(&operation.path, &incoming.path));
+    let served = operations().iter().filter(|operation| matches(&operation.path, &incoming.path));
     let mut allowed: Vec<String> = served.map(|operation| operation.method.to_string()).collect();
     if allowed.is_empty() {
         return Failure::NoRoute { path: incoming.path.chars().take(128).collect() };
@@ -240,4 +243,26 @@ fn respond(reply: Reply, request: &str) -> Response {
         }
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_in_a_handler_is_one_answer_and_tells_nothing() {
+        let handler: Answering = Box::pin(async { panic!("a secret of the program") });
+        let failure = guarded("read_plan", "req_1", handler).await.unwrap_err();
+        let reply = failure.reply("req_1", "/v1/plans/x", Language::English);
+        assert_eq!((reply.status, failure.code()), (500, "internal"));
+        let body = reply.body.unwrap_or_default().to_string();
+        assert!(body.contains("req_1") && !body.contains("a secret"), "{body}");
+    }
+
+    #[test]
+    fn variable_segments_are_taken_as_sent() {
+        assert_eq!(segments("/v1/services/{ref}/status", "/v1/services/ext:a%2Fb/status"), ["ext:a%2Fb"]);
+        assert!(matches("/v1/services/{ref}", "/v1/services/x"));
+        assert!(!matches("/v1/services/{ref}", "/v1/services/x/y"));
+    }
 }

@@ -33,6 +33,11 @@ pub(super) fn sessions(call: Call) -> Answering {
         let (after, limit) = (call.query.after(call.operation)?, call.query.limit()?);
         match call.query.text("state") {
             None | Some("live") => {
+                for name in ["from", "to"] {
+                    if call.query.text(name).is_some() {
+                        return Err(Refusal::filter(name, "is for state=closed").into());
+                    }
+                }
                 let filter = live_filter(&call).await?;
                 let page = call.app.live_sessions(&call.actor, &filter, after.as_deref(), limit)?;
                 render::page(&call, page)

@@ -33,7 +33,7 @@ pub fn document() -> Value {
     let mut paths: BTreeMap<String, Map<String, Value>> = BTreeMap::new();
     for operation in operations() {
         let item = paths.entry(operation.path.clone()).or_default();
-        item.insert(operation.method.as_str().to_ascii_lowercase(), described(&operation));
+        item.insert(operation.method.as_str().to_ascii_lowercase(), described(operation));
     }
     json!({
         "openapi": "3.1.0",

@@ -22,7 +22,7 @@ const NAS: Parameter = parameter("nas", "string", "Only through this NAS.");
 const LOGIN: Parameter = parameter("login", "string", "Only with this login, in any letter case.");
 const PREFIX: Parameter =
     parameter("prefix", "string", "Only this address, or addresses inside this prefix.");
-const VRF: Parameter = parameter("vrf", "string", "Only in this VRF; the default one when absent.");
+const VRF: Parameter = parameter("vrf", "string", "In this VRF; the default one when absent.");
 const FROM: Parameter = parameter("from", "string", "From this time on (RFC 3339).");
 const TO: Parameter = parameter("to", "string", "Before this time (RFC 3339).");
 const ADOPT: Parameter =
@@ -53,7 +53,14 @@ pub(super) const SESSIONS: &[Parameter] = &[
     TO,
 ];
 /// Parameters of the list of leases.
-pub(super) const LEASES: &[Parameter] = &[LIMIT, CURSOR, SERVICE, MAC, PREFIX, VRF];
+pub(super) const LEASES: &[Parameter] = &[
+    LIMIT,
+    CURSOR,
+    SERVICE,
+    MAC,
+    PREFIX,
+    parameter("vrf", "string", "Only in this VRF; of all VRFs when absent."),
+];
 /// Parameters of one lease.
 pub(super) const LEASE: &[Parameter] = &[VRF];
 /// Parameters of the history of bindings.

@@ -1,6 +1,8 @@
 //! The table of operations. The router is built from it, the OpenAPI document describes it, tests walk it: they cannot
 //! disagree.
 
+use std::sync::LazyLock;
+
 use axum::http::Method;
 
 use super::call::Handler;
@@ -97,7 +99,12 @@ pub(super) const fn schema(kind: Kind) -> &'static str {
 }
 
 /// Every operation.
-pub fn operations() -> Vec<Operation> {
+pub fn operations() -> &'static [Operation] {
+    static ALL: LazyLock<Vec<Operation>> = LazyLock::new(all);
+    &ALL
+}
+
+fn all() -> Vec<Operation> {
     let mut all = Vec::new();
     for kind in [
         Kind::Subscriber,
@@ -461,7 +468,7 @@ mod tests {
         routes.sort();
         routes.dedup();
         assert_eq!(routes.len(), all.len());
-        for operation in &all {
+        for operation in all {
             for code in operation.failures.iter().chain(FAILURES_OF_ALL) {
                 assert!(crate::api::texts::find(code).is_some(), "{} names {code}", operation.id);
             }

@@ -52,6 +52,7 @@ impl App {
     /// Applies a set of definitions as one change.
     pub async fn apply(self: &Arc<Self>, actor: &Actor, apply: Apply) -> Result<Applied, Refusal> {
         actor.require(Action::Write, Resource::Definitions)?;
+        self.parts().vault.load_tenant(self.storage(), actor.tenant).await?;
         let wanted = self.read_definitions(apply.files).await?;
         let writer = Actor { source: Some(SOURCE.to_owned()), ..actor.clone() };
         for _ in 0..API_COMMIT_ATTEMPTS_MAX {

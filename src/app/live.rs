@@ -85,6 +85,7 @@ impl App {
                 let wanted = filter.mac.is_none_or(|mac| slot.owner.mac == mac)
                     && filter.nas.is_none_or(|nas| session.nas.0 == nas)
                     && filter.login.as_ref().is_none_or(login)
+                    && filter.prefix.is_none_or(|prefix| holds(slot, prefix))
                     && tenant_of_session(&snapshot, holder, slot, session) == actor.tenant;
                 if wanted {
                     smallest.offer(session.id, || SessionView::live(&snapshot, holder, slot, session));
@@ -201,6 +202,10 @@ impl App {
             None => ledger.for_each(visit),
         }
     }
+}
+
+fn holds(slot: &crate::ledger::Slot, prefix: Prefix) -> bool {
+    slot.grants.iter().any(|grant| grant.live && prefix.contains(grant.prefix))
 }
 
 fn percent(used: u32, size: u32) -> f64 {

@@ -91,9 +91,9 @@ pub struct LeaseView {
     pub nas: Option<String>,
     /// Session, if RADIUS.
     pub session: Option<String>,
-    /// When this holder got it, or left it.
-    #[schema(value_type = String)]
-    pub since: Stamp,
+    /// When this holder got it, or left it; null when it is only assigned.
+    #[schema(value_type = Option<String>)]
+    pub since: Option<Stamp>,
     /// When it ends by itself; null for never.
     #[schema(value_type = Option<String>)]
     pub ends_at: Option<Stamp>,
@@ -283,7 +283,7 @@ impl LeaseView {
             network: (grant.network != NetworkId::default()).then(|| grant.network.to_string()),
             nas: nas_text(grant.nas),
             session: slot.session.as_ref().map(|session| session.id.to_string()),
-            since: grant.since,
+            since: Some(grant.since),
             ends_at: (grant.ends_at != Stamp::MAX).then_some(grant.ends_at),
             policy_digest: digest_text(grant.digest),
             policy: Digests(snapshot).judge(holder, grant.digest),
@@ -305,7 +305,7 @@ impl LeaseView {
             network: None,
             nas: None,
             session: None,
-            since: Stamp::ZERO,
+            since: None,
             ends_at: None,
             policy_digest: None,
             policy: "unknown",

@@ -265,20 +265,27 @@ impl App {
 }
 
 fn accepted(digest: Option<u64>) -> Condition {
-    let (status, reason) = if digest.is_some() { ("true", "PolicyCompiled") } else { ("false", "NotServed") };
-    Condition { name: "Accepted", status, reason, message: None }
+    let (status, reason, message) = match digest {
+        Some(_) => ("true", "PolicyCompiled", None),
+        None => ("false", "NotServed", Some("this node has no policy for the service".to_owned())),
+    };
+    Condition { name: "Accepted", status, reason, message }
 }
 
 fn auth_ready(snapshot: &Snapshot, accesses: &[StoredObject]) -> Condition {
     let compiled = || accesses.iter().filter_map(|access| snapshot.access(access.envelope.id));
-    let (status, reason) = if compiled().any(|access| access.enabled) {
-        ("true", "AccessEnabled")
+    let (status, reason, message) = if compiled().any(|access| access.enabled) {
+        ("true", "AccessEnabled", None)
     } else if compiled().next().is_some() {
-        ("false", "AccessDisabled")
+        ("false", "AccessDisabled", Some("every access of the service is disabled".to_owned()))
     } else {
-        ("false", "NoAccess")
+        (
+            "false",
+            "NoAccess",
+            Some("no access recognises the service: it has no login, MAC address or line".to_owned()),
+        )
     };
-    Condition { name: "AuthReady", status, reason, message: None }
+    Condition { name: "AuthReady", status, reason, message }
 }
 
 fn session_current(live: u32, outdated: usize, unknown: usize) -> Condition {

@@ -147,7 +147,11 @@ where
         let limited = Limited::new(response.into_body(), ANSWER_BYTES_MAX);
         let bytes = limited.collect().await.map_err(|error| failed(error.to_string()))?.to_bytes();
         connection.abort();
-        let body = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).map_err(|error| failed(error.to_string()))? };
+        let body = if bytes.is_empty() {
+            Value::Null
+        } else {
+            serde_json::from_slice(&bytes).map_err(|error| failed(error.to_string()))?
+        };
         Ok(Answer { status, body })
     };
     match tokio::time::timeout(ANSWER_WAIT, conversation).await {

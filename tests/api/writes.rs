@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 
 use crate::support::{CANARY, Daemon, plan, service};
 
-fn versioned(version: i64, spec: Value) -> Value {
+fn versioned(version: i64, spec: impl Into<Value>) -> Value {
+    let spec: Value = spec.into();
     json!({"source_version": version, "spec": spec})
 }
 

@@ -87,6 +87,7 @@ impl App {
     /// Creates or replaces an object. Returns when it is durable and this node decides by it.
     pub async fn put(self: &Arc<Self>, actor: &Actor, put: Put) -> Result<PutOutcome, Refusal> {
         actor.require(Action::Write, Resource::Object(put.kind))?;
+        self.parts().vault.load_tenant(self.storage(), actor.tenant).await?;
         let mut last = None;
         for _ in 0..API_COMMIT_ATTEMPTS_MAX {
             match self.try_put(actor, &put).await {
