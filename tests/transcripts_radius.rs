@@ -1,0 +1,140 @@
+//! Runs `tests/transcripts/radius/*.txt` against the pure RADIUS cores, a real ledger and a real journal in memory.
+//!
+//! Besides the lines of [`transcript`]: a packet by its name (`Access-Request`, `Accounting-Start`, `Status-Server`, …) with
+//! clients and fields, see `packet`; `again [NAME]` sends the last or a named one once more; `bytes 0x…` sends raw ones;
+//! `evict` empties the duplicate caches; `classes` tells how many foreign or forged Class values were met.
+
+#![expect(clippy::unwrap_used, reason = "only tests call it: a panic is a failed test")]
+
+#[path = "transcripts_radius/packet.rs"]
+mod packet;
+#[path = "support/transcript/mod.rs"]
+mod transcript;
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use lastmile::netdefs::Netdefs;
+use lastmile::radius::duplicate::DuplicateCache;
+use lastmile::radius::wire::class::ClassKey;
+use lastmile::radius::{AcctCore, AuthCore};
+use lastmile::secret::Secret;
+use packet::{Language, Request};
+use transcript::node::{Node, Sent, Tell};
+
+struct Radius {
+    node: Node,
+    auth: Rc<AuthCore>,
+    acct: Rc<AcctCore>,
+    language: Rc<RefCell<Language>>,
+    clients: HashMap<String, String>,
+    classes: Rc<RefCell<HashMap<String, Vec<u8>>>>,
+    named: HashMap<String, Request>,
+    last: Option<Request>,
+}
+
+fn class_key() -> ClassKey {
+    ClassKey::new(&Secret::new("the nodes' class key"))
+}
+
+impl Radius {
+    fn new() -> Self {
+        let (auth, acct) = cores();
+        let language = Language::new(Netdefs::load(None).unwrap().dictionary, class_key());
+        Self {
+            node: Node::new(),
+            auth,
+            acct,
+            language: Rc::new(RefCell::new(language)),
+            clients: HashMap::new(),
+            classes: Rc::default(),
+            named: HashMap::new(),
+            last: None,
+        }
+    }
+
+    fn run(&mut self, text: &str) -> String {
+        let out = transcript::run(text, |line| self.step(line));
+        self.node.check();
+        out
+    }
+
+    fn step(&mut self, line: &str) -> Vec<String> {
+        let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
+        if let Some(outcomes) = self.node.step(verb, rest) {
+            return outcomes;
+        }
+        match verb {
+            "client" => {
+                let (name, fields) = rest.split_once(' ').unwrap();
+                self.clients.insert(name.to_owned(), fields.to_owned());
+                Vec::new()
+            }
+            "evict" => {
+                (self.auth, self.acct) = cores();
+                Vec::new()
+            }
+            "classes" => {
+                let foreign = self.acct.foreign_classes.load(Ordering::Relaxed);
+                vec![format!("{foreign} foreign or forged")]
+            }
+            "again" if rest.is_empty() => self.receive(self.last.clone().unwrap()),
+            "again" => self.receive(self.named[rest].clone()),
+            "bytes" => {
+                let bytes = transcript::octets(rest).unwrap();
+                let source = "192.0.2.1:40000".parse().unwrap();
+                let sent = Sent { bytes, source, local: "192.0.2.53".parse().unwrap() };
+                self.receive(Request { sent, accounting: false, name: None, secret: String::new() })
+            }
+            _ => {
+                let now = self.node.now();
+                let request =
+                    self.language.borrow_mut().parse(line, &self.clients, &self.classes.borrow(), now);
+                self.receive(request)
+            }
+        }
+    }
+
+    fn receive(&mut self, request: Request) -> Vec<String> {
+        self.last = Some(request.clone());
+        if let Some(name) = &request.name {
+            self.named.insert(name.clone(), request.clone());
+        }
+        let sent = request.sent.clone();
+        let accounting = request.accounting;
+        let (language, classes) = (Rc::clone(&self.language), Rc::clone(&self.classes));
+        let tell: Tell = Rc::new(move |reply, bytes, names| {
+            if let Some((name, class)) = request.name.as_ref().zip(packet::class_of(bytes)) {
+                classes.borrow_mut().entry(name.clone()).or_insert(class);
+            }
+            language.borrow().describe(&request, reply, bytes, names)
+        });
+        if accounting {
+            self.node.receive(&self.acct, &sent, &tell)
+        } else {
+            self.node.receive(&self.auth, &sent, &tell)
+        }
+    }
+}
+
+fn cores() -> (Rc<AuthCore>, Rc<AcctCore>) {
+    let class = Arc::new(class_key());
+    let cache = || Arc::new(DuplicateCache::new(1_024));
+    (Rc::new(AuthCore::new(Arc::clone(&class), cache())), Rc::new(AcctCore::new(class, cache())))
+}
+
+#[test]
+fn every_transcript_comes_out_as_written() {
+    transcript::compare("radius", |text| Radius::new().run(text));
+}
+
+#[test]
+fn the_same_transcript_comes_out_the_same_twice() {
+    for path in transcript::files("radius") {
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(Radius::new().run(&text), Radius::new().run(&text), "{}", path.display());
+    }
+}
