@@ -41,6 +41,8 @@ pub mod auth;
 mod credential;
 pub mod duplicate;
 mod entitlement;
+#[doc(hidden)]
+pub mod fuzz;
 mod gate;
 mod identify;
 mod reject;
