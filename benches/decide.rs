@@ -63,7 +63,9 @@ fn id(kind: Kind, number: u32) -> String {
 fn build(services: u32) -> Snapshot {
     let mut builder = Builder::new();
     let mut add = |kind: Kind, number: u32, spec: &Value| {
-        object(kind, number, spec).iter().for_each(|opened| builder.add(opened));
+        if let Some(opened) = object(kind, number, spec) {
+            builder.add(&opened);
+        }
     };
     add(Kind::Network, 0, &json!({"prefixes": ["10.0.0.0/8"], "dns": ["192.0.2.5", "192.0.2.6"]}));
     let home = id(Kind::Network, 0);

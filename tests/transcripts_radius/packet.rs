@@ -63,47 +63,39 @@ impl Language {
         now: Stamp,
     ) -> Request {
         let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
-        let mut fields = fields(rest, clients);
-        let mut take = |name: &str| {
-            let at = fields.iter().position(|(known, _)| known == name)?;
-            Some(fields.remove(at).1)
-        };
-        let source: SocketAddr = take("from").map_or_else(
-            || "192.0.2.1:40000".parse().unwrap(),
-            |from| from.parse().unwrap_or_else(|_| SocketAddr::new(from.parse().unwrap(), 40_000)),
-        );
-        let secret =
-            take("secret").map_or_else(|| "correct horse".to_owned(), |text| quoted(&text).to_owned());
-        let signed = take("signed");
-        self.identifier = take("id").map_or(self.identifier.wrapping_add(1), |id| id.parse().unwrap());
-        let port = take("port");
-        let name = take("as");
-        let damage: Vec<(&str, usize)> = ["flip", "pad", "length", "cut"]
-            .into_iter()
-            .filter_map(|how| take(how).map(|at| (how, at.parse().unwrap())))
-            .collect();
-        let status = match verb {
-            "Accounting-Start" => Some(1_u32),
-            "Accounting-Stop" => Some(2),
-            "Accounting-Interim" => Some(3),
-            "Accounting-On" => Some(7),
-            "Accounting-Off" => Some(8),
-            _ => None,
-        };
-        let code = match verb {
-            "Access-Request" => Code::ACCESS_REQUEST,
-            "Status-Server" => Code::STATUS_SERVER,
-            "Accounting-Request" => Code::ACCOUNTING_REQUEST,
-            "Disconnect-Request" => Code::DISCONNECT_REQUEST,
-            _ if status.is_some() => Code::ACCOUNTING_REQUEST,
-            _ => panic!("`{line}` is neither a packet nor a command"),
-        };
+        let (code, status) =
+            code_of(verb).unwrap_or_else(|| panic!("`{line}` is neither a packet nor a command"));
+        let (attributes, how) = How::of(fields(rest, clients));
+        self.identifier = how.number("id").map_or(self.identifier.wrapping_add(1), |id| id as u8);
+        let secret = how.text("secret").map_or("correct horse", quoted).to_owned();
+        let by_default = if is_digest(code) { "no" } else { "first" };
+        let signed = how.text("signed").unwrap_or(by_default);
+        let mut bytes = self.write(&attributes, (code, status), (&secret, signed), classes, now);
+        for damage in ["flip", "pad", "length", "cut"] {
+            match (damage, how.number(damage)) {
+                ("flip", Some(at)) => bytes[at] ^= 1,
+                ("pad", Some(more)) => bytes.resize(bytes.len() + more, 0),
+                ("length", Some(length)) => bytes[2..4].copy_from_slice(&(length as u16).to_be_bytes()),
+                ("cut", Some(at)) => bytes.truncate(at),
+                _ => {}
+            }
+        }
+        let sent = Sent { bytes, source: how.source(), local: "192.0.2.53".parse().unwrap() };
+        let accounting = how.text("port").map_or(code == Code::ACCOUNTING_REQUEST, |port| port == "acct");
+        Request { sent, accounting, name: how.text("as").map(str::to_owned), secret }
+    }
+
+    fn write(
+        &self,
+        attributes: &[(String, String)],
+        (code, status): (Code, Option<u32>),
+        (secret, signed): (&str, &str),
+        classes: &HashMap<String, Vec<u8>>,
+        now: Stamp,
+    ) -> Vec<u8> {
         let key = SharedKey::new(Secret::new(secret.as_bytes()));
         let mut authenticator = Authenticator::default();
         self.authenticators.fill(&mut authenticator);
-        let digest = matches!(code, Code::ACCOUNTING_REQUEST | Code::DISCONNECT_REQUEST);
-        let by_default = if digest { "no" } else { "first" };
-        let signed = signed.as_deref().unwrap_or(by_default);
         let signing = if matches!(signed, "first" | "bad") { Signing::First } else { Signing::Omitted };
         let mut buffer = [0; 4096];
         let mut writer = match code {
@@ -117,9 +109,9 @@ impl Language {
         if let Some(status) = status {
             writer.u32(kind::ACCT_STATUS_TYPE, status).unwrap();
         }
-        let challenge = fields.iter().find(|(name, _)| name == "CHAP-Challenge");
+        let challenge = attributes.iter().find(|(name, _)| name == "CHAP-Challenge");
         let challenge = challenge.map_or(authenticator.to_vec(), |(_, text)| octets(text).unwrap());
-        for (name, text) in &fields {
+        for (name, text) in attributes {
             match name.as_str() {
                 "User-Password" if text.starts_with('"') => {
                     writer.user_password(&key, &Secret::new(quoted(text).as_bytes())).unwrap();
@@ -138,26 +130,17 @@ impl Language {
             writer.raw(kind::MESSAGE_AUTHENTICATOR, &[0; 16]).unwrap();
         }
         let mut bytes = writer.finish(&key).unwrap().to_vec();
-        if signed == "last" {
-            let mut hmac = Hmac::<md5::Md5>::new_from_slice(secret.as_bytes()).unwrap();
-            hmac.update(&bytes);
-            let at = bytes.len() - 16;
-            bytes[at..].copy_from_slice(&hmac.finalize().into_bytes());
-        }
-        if signed == "bad" {
-            bytes[25] ^= 1;
-        }
-        for (how, at) in damage {
-            match how {
-                "flip" => bytes[at] ^= 1,
-                "pad" => bytes.extend(std::iter::repeat_n(0, at)),
-                "length" => bytes[2..4].copy_from_slice(&(at as u16).to_be_bytes()),
-                _ => bytes.truncate(at),
+        match signed {
+            "last" => {
+                let mut hmac = Hmac::<md5::Md5>::new_from_slice(secret.as_bytes()).unwrap();
+                hmac.update(&bytes);
+                let at = bytes.len() - 16;
+                bytes[at..].copy_from_slice(&hmac.finalize().into_bytes());
             }
+            "bad" => bytes[25] ^= 1,
+            _ => {}
         }
-        let sent = Sent { bytes, source, local: "192.0.2.53".parse().unwrap() };
-        let accounting = port.map_or(code == Code::ACCOUNTING_REQUEST, |port| port == "acct");
-        Request { sent, accounting, name, secret }
+        bytes
     }
 
     fn class_named(&self, name: &str, classes: &HashMap<String, Vec<u8>>) -> Vec<u8> {
@@ -186,9 +169,9 @@ impl Language {
                     bytes[..len].to_vec()
                 }
                 Type::Date => {
-                    let ago = text.strip_prefix("now").unwrap();
-                    let ago: i64 = if ago.is_empty() { 0 } else { ago.parse().unwrap() };
-                    ((now.secs() as i64 + ago) as u32).to_be_bytes().to_vec()
+                    let off = text.strip_prefix("now").unwrap();
+                    let off: i64 = if off.is_empty() { 0 } else { off.parse().unwrap() };
+                    (now.secs().saturating_add_signed(off) as u32).to_be_bytes().to_vec()
                 }
                 Type::Integer => {
                     let named = self.dictionary.value_named(attribute.number, text);
@@ -244,6 +227,55 @@ impl Language {
             let _ = write!(text, ", {shown}");
         }
         text
+    }
+}
+
+fn code_of(verb: &str) -> Option<(Code, Option<u32>)> {
+    let accounting = |status| Some((Code::ACCOUNTING_REQUEST, Some(status)));
+    match verb {
+        "Access-Request" => Some((Code::ACCESS_REQUEST, None)),
+        "Status-Server" => Some((Code::STATUS_SERVER, None)),
+        "Disconnect-Request" => Some((Code::DISCONNECT_REQUEST, None)),
+        "Accounting-Request" => Some((Code::ACCOUNTING_REQUEST, None)),
+        "Accounting-Start" => accounting(1),
+        "Accounting-Stop" => accounting(2),
+        "Accounting-Interim" => accounting(3),
+        "Accounting-On" => accounting(7),
+        "Accounting-Off" => accounting(8),
+        _ => None,
+    }
+}
+
+const fn is_digest(code: Code) -> bool {
+    matches!(code, Code::ACCOUNTING_REQUEST | Code::DISCONNECT_REQUEST)
+}
+
+/// The fields that are no attributes: how a datagram is made and sent.
+struct How(HashMap<String, String>);
+
+impl How {
+    const NAMES: [&str; 10] =
+        ["from", "secret", "port", "signed", "id", "as", "flip", "pad", "length", "cut"];
+
+    /// Splits fields into attributes, in order, and the rest.
+    fn of(fields: Vec<(String, String)>) -> (Vec<(String, String)>, Self) {
+        let (how, attributes): (Vec<_>, Vec<_>) =
+            fields.into_iter().partition(|(name, _)| Self::NAMES.contains(&name.as_str()));
+        (attributes, Self(how.into_iter().collect()))
+    }
+
+    fn text(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+
+    fn number(&self, name: &str) -> Option<usize> {
+        self.text(name).map(|text| text.parse().unwrap())
+    }
+
+    /// An address with or without a port.
+    fn source(&self) -> SocketAddr {
+        let from = self.text("from").unwrap_or("192.0.2.1");
+        from.parse().unwrap_or_else(|_| SocketAddr::new(from.parse().unwrap(), 40_000))
     }
 }
 

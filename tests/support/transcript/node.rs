@@ -37,11 +37,13 @@ pub(crate) struct Sent {
 /// Tells a reply in words.
 pub(crate) type Tell = Rc<dyn Fn(&Outgoing, &[u8], &mut Names) -> String>;
 
+/// Answers when the records are durable, or forgets when they never will be.
+type Answer = Box<dyn FnOnce(Option<Durable>, &mut Names) -> Vec<String>>;
+
 /// What waits for a journal that holds.
 struct Held {
     records: Vec<Record>,
-    /// Answers when the records are durable, or forgets when they never will be.
-    answer: Option<Box<dyn FnOnce(Option<Durable>, &mut Names) -> Vec<String>>>,
+    answer: Option<Answer>,
 }
 
 #[derive(Clone, Copy, PartialEq)]
