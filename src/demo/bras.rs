@@ -19,6 +19,7 @@ use crate::secret::Secret;
 const SERVICE_TYPE_FRAMED: u32 = 2;
 const FRAMED_PROTOCOL_PPP: u32 = 1;
 const NAS_PORT_TYPE_ETHERNET: u32 = 15;
+const TERMINATE_CAUSE_USER_REQUEST: u32 = 1;
 
 /// What an accounting request says (RFC 2866 §5.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,6 +136,9 @@ impl Bras {
             writer.u32(kind::ACCT_SESSION_TIME, session.seconds)?;
             writer.u32(kind::ACCT_INPUT_OCTETS, session.seconds * 10_000)?;
             writer.u32(kind::ACCT_OUTPUT_OCTETS, session.seconds * 200_000)?;
+        }
+        if status == Status::Stop {
+            writer.u32(kind::ACCT_TERMINATE_CAUSE, TERMINATE_CAUSE_USER_REQUEST)?;
         }
         let request = writer.finish(&self.key)?;
         let reply = self.exchange(show, server, request).await?;

@@ -34,6 +34,8 @@ pub(super) struct Cpe {
     /// Its address; unspecified before the first lease.
     pub(super) address: Ipv4Addr,
     server: Ipv4Addr,
+    /// Transaction of the offer, kept by the request for it (RFC 2131 §4.4.1).
+    xid: u32,
 }
 
 /// What the server said.
@@ -50,19 +52,20 @@ impl Cpe {
     /// A CPE without an address.
     pub(super) fn new(mac: [u8; 6], line: Line) -> Result<Self, DemoFailure> {
         let none = Ipv4Addr::UNSPECIFIED;
-        Ok(Self { endpoint: Endpoint::new()?, mac, line, address: none, server: none })
+        Ok(Self { endpoint: Endpoint::new()?, mac, line, address: none, server: none, xid: 0 })
     }
 
     /// DHCPDISCOVER; the offer is remembered.
     pub(super) async fn discover(&mut self, show: &Show, server: SocketAddr) -> Result<Told, DemoFailure> {
-        let head = RequestHead::new(MessageType::Discover, transaction(), &[]);
+        self.xid = transaction();
+        let head = RequestHead::new(MessageType::Discover, self.xid, &[]);
         self.exchange(show, server, head, &[]).await
     }
 
     /// DHCPREQUEST for what was offered (state SELECTING, RFC 2131 §4.3.2).
     pub(super) async fn request(&mut self, show: &Show, server: SocketAddr) -> Result<Told, DemoFailure> {
         let (address, by) = (self.address.octets(), self.server.octets());
-        let head = RequestHead::new(MessageType::Request, transaction(), &[]);
+        let head = RequestHead::new(MessageType::Request, self.xid, &[]);
         let options = [(code::ADDRESS_REQUEST, address.as_slice()), (code::DHCP_SERVER_ID, by.as_slice())];
         self.exchange(show, server, head, &options).await
     }
@@ -110,9 +113,8 @@ impl Cpe {
         let giaddr = Ipv4Addr::LOCALHOST;
         let head = RequestHead { hops: 1, chaddr: &self.mac, giaddr, ..head };
         let mut writer = RequestWriter::new(&head, buffer)?;
-        let mut client_id = [1; 7];
-        client_id[1..].copy_from_slice(&self.mac);
-        writer.option(code::CLIENT_ID, &client_id);
+        // Hardware type 1 and the address itself (RFC 2132 §9.14), as most CPEs do.
+        writer.option(code::CLIENT_ID, &[&[1], self.mac.as_slice()].concat());
         for (code, value) in options {
             writer.option(*code, value);
         }

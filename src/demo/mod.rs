@@ -43,11 +43,11 @@ pub struct DemoOptions {
     pub exit: bool,
 }
 
-/// Why the demo did not get to its end.
+/// Why the demo did not get to its end. A text leaves out its cause: whoever prints it prints the chain of sources.
 #[derive(Debug, thiserror::Error)]
 pub enum DemoFailure {
     /// The system refused something.
-    #[error("cannot {doing}: {source}")]
+    #[error("cannot {doing}")]
     Io {
         /// What was being done.
         doing: String,
@@ -55,7 +55,7 @@ pub enum DemoFailure {
         source: std::io::Error,
     },
     /// The built-in network knowledge could not be read: a defect.
-    #[error("the built-in dictionaries cannot be read: {0}")]
+    #[error("the built-in dictionaries cannot be read")]
     Knowledge(#[from] NetdefsError),
     /// The daemon did not come up.
     #[error("the daemon did not start: {why}; the end of its log:\n{log}")]
@@ -98,10 +98,10 @@ pub enum DemoFailure {
         why: String,
     },
     /// A request could not be written: a defect.
-    #[error("a RADIUS request cannot be written: {0}")]
+    #[error("a RADIUS request cannot be written")]
     Radius(#[from] crate::radius::wire::encode::EncodeError),
     /// A request could not be written: a defect.
-    #[error("a DHCP request cannot be written: {0}")]
+    #[error("a DHCP request cannot be written")]
     Dhcp(#[from] crate::dhcp::v4::wire::EncodeError),
     /// A step got another answer than it had to.
     #[error("{what}: expected {expected}, got {got}")]

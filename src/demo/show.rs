@@ -4,8 +4,8 @@
 //!
 //! Invariant: nothing secret is printed. Passwords, shared secrets and tokens appear as `<secret>`.
 
-use std::fmt::Display;
-use std::io::Write;
+use std::fmt::{Display, Write as _};
+use std::io::Write as _;
 
 use serde_json::Value;
 
@@ -17,9 +17,15 @@ use crate::radius::wire::packet::Packet;
 
 /// Members of JSON bodies that are not shown.
 const SECRET_MEMBERS: [&str; 3] = ["password", "secret", "token"];
+/// Members of an answer that tell most.
+const TELLING: [&str; 8] = ["code", "detail", "id", "generation", "etag", "phase", "verdict", "used_percent"];
+/// Members of a listed item that tell most.
+const TELLING_OF_ITEM: [&str; 7] =
+    ["id", "state", "login", "nas_name", "acct_session_id", "addresses", "octets_out"];
 
 /// The printer. It counts the checks that were passed.
 pub(super) struct Show {
+    out: std::io::Stdout,
     knowledge: Netdefs,
     checks: std::cell::Cell<u32>,
 }
@@ -27,7 +33,8 @@ pub(super) struct Show {
 impl Show {
     /// A printer with the built-in dictionaries.
     pub(super) fn new() -> Result<Self, DemoFailure> {
-        Ok(Self { knowledge: Netdefs::load(None)?, checks: std::cell::Cell::new(0) })
+        let knowledge = Netdefs::load(None)?;
+        Ok(Self { out: std::io::stdout(), knowledge, checks: std::cell::Cell::new(0) })
     }
 
     /// Checks passed so far.
@@ -37,7 +44,7 @@ impl Show {
 
     /// One line. A reader that went away is no reason to stop.
     pub(super) fn line(&self, text: impl Display) {
-        let mut out = std::io::stdout().lock();
+        let mut out = self.out.lock();
         let _ = writeln!(out, "{text}");
         let _ = out.flush();
     }
@@ -79,7 +86,7 @@ impl Show {
             [("ciaddr", message.ciaddr()), ("yiaddr", message.yiaddr()), ("giaddr", message.giaddr())]
         {
             if !address.is_unspecified() {
-                head.push_str(&format!(", {label} {address}"));
+                let _ = write!(head, ", {label} {address}");
             }
         }
         self.line(head);
@@ -102,18 +109,26 @@ impl Show {
         }
     }
 
-    /// An API answer in a line: status, and the members that tell most.
+    /// An API answer: status, and the members that tell most; of a list also those of its items.
     pub(super) fn answer(&self, status: &str, body: &Value) {
-        let mut text = format!(" <- {status}");
-        for member in ["code", "detail", "id", "generation", "etag", "phase", "verdict", "used_percent"] {
-            match body.get(member) {
-                Some(Value::String(value)) => text.push_str(&format!(", {member} {value}")),
-                Some(value) if !value.is_null() => text.push_str(&format!(", {member} {value}")),
-                _ => {}
-            }
+        self.line(format_args!(" <- {status}{}", told(body, &TELLING)));
+        for item in body.get("items").and_then(Value::as_array).into_iter().flatten() {
+            self.line(format_args!("      {}", told(item, &TELLING_OF_ITEM).trim_start_matches(", ")));
         }
-        self.line(text);
     }
+}
+
+/// The members of these names that are there, each after a comma.
+fn told(value: &Value, members: &[&str]) -> String {
+    let mut text = String::new();
+    for member in members {
+        match value.get(member) {
+            Some(Value::String(value)) => _ = write!(text, ", {member} {value}"),
+            Some(value) if !value.is_null() => _ = write!(text, ", {member} {value}"),
+            _ => {}
+        }
+    }
+    text
 }
 
 /// The value without what is secret.

@@ -13,6 +13,7 @@ use super::cpe::{Cpe, Line};
 use super::crm::{Crm, call_unix};
 use super::daemon::{Daemon, Home};
 use super::show::Show;
+use crate::model::decode::octets_to_text;
 use crate::time::{Clock, SteadyClock};
 
 /// Secret of `bras1` in the example definitions.
@@ -127,10 +128,10 @@ impl<'a> Tour<'a> {
             crm.put(show, &format!("/v1/services/ext:{name}"), spec).await?;
         }
         let pppoe = |service: &str, login: &str, password: &str| json!({"service": format!("ext:{service}"), "type": "pppoe", "login": login, "password": password});
-        let remote_id: String = REMOTE_ID.iter().map(|byte| format!("{byte:02x}")).collect();
+        let remote_id = octets_to_text(&REMOTE_ID);
         let line = json!({
             "service": "ext:demo-fibre", "type": "ipoe_opt82", "circuit_id": CIRCUIT_ID,
-            "remote_id": format!("0x{remote_id}"), "network": "ext:netdefs~fibre-public", "group": "olt-east",
+            "remote_id": remote_id, "network": "ext:netdefs~fibre-public", "group": "olt-east",
         });
         for (name, spec) in [
             ("demo-home", pppoe("demo-home", HOME_LOGIN, HOME_PASSWORD)),
