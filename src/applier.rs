@@ -149,7 +149,8 @@ impl Applier {
     fn trouble(&self, error: &StorageError) {
         self.metrics.applier_errors.inc();
         self.health.set_degraded("storage", Some(error.to_string()));
-        tracing::warn!(%error, "storage does not take observed state; the journal keeps it");
+        let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+        tracing::warn!(%error, cause, "storage does not take observed state; the journal keeps it");
     }
 }
 

@@ -9,13 +9,12 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::time::Instant;
 
 use anyhow::Context;
 use lastmile::ids::{SystemEntropy, TenantId, Uid};
 use lastmile::model::{Envelope, Kind, Problems, Ref, Spec};
 use lastmile::storage::{Change, Storage, StoredObject, Write};
-use lastmile::time::Stamp;
+use lastmile::time::{Clock, Stamp, SteadyClock};
 use lastmile::vault::{MasterKey, Vault};
 use serde_json::{Value, json};
 
@@ -56,7 +55,7 @@ impl Daemon {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(seed(state.path(), subscribers, recognised, secret, password))?;
         let config = configure(state.path(), workers)?;
-        let begun = Instant::now();
+        let clock = SteadyClock::start();
         let mut child = Command::new(env!("CARGO_BIN_EXE_lastmile"))
             .args(["serve", "--print-listeners", "--config"])
             .arg(config)
@@ -65,7 +64,7 @@ impl Daemon {
             .spawn()
             .context("cannot start the daemon")?;
         let listeners = read_listeners(&mut child)?;
-        let ready_secs = begun.elapsed().as_secs_f64();
+        let ready_secs = seconds(&clock);
         let at = |name: &str| {
             let found = listeners.iter().find(|(known, _)| known == name).map(|(_, address)| *address);
             found.with_context(|| format!("the daemon printed no {name} listener"))
@@ -111,11 +110,11 @@ impl Daemon {
     /// Waits until the applier has written everything; gives the backlog found and the seconds it took.
     pub(crate) fn drain(&self) -> (f64, f64) {
         let backlog = self.metric("lastmile_applier_lag_records");
-        let begun = Instant::now();
-        while self.metric("lastmile_applier_lag_records") > 0.0 && begun.elapsed().as_secs() < 300 {
+        let clock = SteadyClock::start();
+        while self.metric("lastmile_applier_lag_records") > 0.0 && seconds(&clock) < 300.0 {
             std::thread::yield_now();
         }
-        (backlog, begun.elapsed().as_secs_f64())
+        (backlog, seconds(&clock))
     }
 
     /// Where its state lies.
@@ -129,6 +128,11 @@ impl Drop for Daemon {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Seconds since the clock was started.
+fn seconds(clock: &SteadyClock) -> f64 {
+    clock.now().tick.0 as f64 / 1e9
 }
 
 fn read_listeners(child: &mut Child) -> anyhow::Result<Vec<(String, SocketAddr)>> {

@@ -13,7 +13,7 @@ use crate::applier::Applier;
 use crate::checkpoint;
 use crate::journal::record::{Record, VERSION};
 use crate::journal::tail::Holder;
-use crate::journal::{Journal, Lane, Sequence};
+use crate::journal::{Journal, Lane, Sequence, Unavailable};
 use crate::ledger::{Ledger, SHARDS};
 use crate::snapshot::image;
 use crate::telemetry::metrics::Metrics;
@@ -236,7 +236,9 @@ async fn checkpoint_loop(checkpoints: Arc<Checkpoints>, journal: Arc<Journal>, e
         turn.tick().await;
         since += 1;
         let bytes = journal.stats().record_bytes;
-        if bytes.saturating_sub(at_bytes) < every_bytes && since < CHECKPOINT.as_secs() {
+        // At its bound the journal waits for segments to be let go, and a checkpoint may be what keeps them.
+        let is_full = journal.unavailable() == Some(Unavailable::BacklogFull);
+        if bytes.saturating_sub(at_bytes) < every_bytes && since < CHECKPOINT.as_secs() && !is_full {
             continue;
         }
         let checkpoints = Arc::clone(&checkpoints);
@@ -313,7 +315,7 @@ pub(crate) fn refresh(
     let stats = journal.stats();
     metrics.journal_available.set(i64::from(stats.unavailable.is_none()));
     metrics.journal_sequence.set(shown(stats.durable.0));
-    metrics.journal_bytes.set(shown((stats.segments as u64 * stats.segment_bytes)));
+    metrics.journal_bytes.set(shown(stats.segments as u64 * stats.segment_bytes));
     metrics.journal_syncs.set(shown(stats.syncs));
     metrics.journal_records.set(shown(stats.records));
     metrics.applier_lag.set(shown(stats.durable.0.saturating_sub(storage_applied.load(Ordering::Acquire))));
@@ -323,7 +325,7 @@ pub(crate) fn refresh(
     metrics.leases.set(shown(leases));
     metrics.conflicts.set(shown(ledger.counters().conflicts.load(Ordering::Relaxed)));
     let now = clock.now();
-    metrics.uptime.set(std::time::Duration::from_nanos(now.tick.0).as_secs_f64());
+    metrics.uptime.set(Duration::from_nanos(now.tick.0).as_secs_f64());
     let snapshot = publisher.load();
     for pool in snapshot.pools() {
         let Some(state) = ledger.pool(crate::ids::PoolId(pool.id)) else { continue };

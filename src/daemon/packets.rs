@@ -57,7 +57,7 @@ pub(crate) fn start(parts: &mut Parts, decisions: &Arc<DecisionRing>) -> Result<
         waiters.iter().map(|waiter| Arc::new(Mailbox::new(waiter.wake()))).collect();
     let (journal, mut lanes) = start_journal(parts, &mailboxes)?;
     let lane = lanes.pop().map(Arc::new).ok_or_else(|| StartFailure::JournalRefused("no lane".to_owned()))?;
-    note_start(parts, &lane)?;
+    note_start(parts, &lane);
     let class = Arc::clone(&parts.recovered.class);
     let duplicates = Arc::new(DuplicateCache::new(parts.config.limits.duplicate_entries));
     let cores = Cores {
@@ -170,11 +170,13 @@ fn start_journal(
 }
 
 /// Writes down that this node serves again, and until when no lease may end. The ledger knows at once; the record is for the
-/// next recovery, so nobody waits for it.
-fn note_start(parts: &Parts, lane: &Lane) -> Result<(), StartFailure> {
+/// next recovery, so nobody waits for it. A journal that takes nothing now (the disk or the backlog is full) is no reason
+/// not to answer those who are known.
+fn note_start(parts: &Parts, lane: &Lane) {
     let now = parts.clock.now().stamp;
     let record = Record::Start(StartRecord { at: now, hold_until: parts.recovered.hold_until });
     parts.recovered.ledger.apply(u64::MAX, &record);
-    lane.submit(record.kind(), VERSION, None, |buffer| record.encode(buffer))
-        .map_err(|refused| StartFailure::JournalRefused(refused.to_string()))
+    if let Err(refused) = lane.submit(record.kind(), VERSION, None, |buffer| record.encode(buffer)) {
+        tracing::error!(%refused, "the journal takes no records: only what is known already is answered");
+    }
 }

@@ -17,7 +17,7 @@ use crate::journal::record::Record;
 use crate::journal::{self, Recovered, Sequence};
 use crate::ledger::{self, Ledger, PoolLedger};
 use crate::radius::wire::class::ClassKey;
-use crate::secret::Secret;
+use crate::secret::{Secret, constant_time_eq};
 use crate::snapshot::Snapshot;
 use crate::snapshot::image::{self, Seal};
 use crate::snapshot::publish::Publisher;
@@ -269,16 +269,27 @@ async fn class_key(
         return Ok(Arc::new(ClassKey::new(&clear)));
     }
     let key = vault.class_key(storage).await?;
-    let sealed = vault.seal(AAD, key.expose());
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&path)
-        .map_err(io_failed(format!("write {}", path.display())))?;
-    io::Write::write_all(&mut file, &sealed).map_err(io_failed(format!("write {}", path.display())))?;
+    let kept = fs::read(&path).ok().and_then(|sealed| vault.open(AAD, &sealed));
+    if kept.is_none_or(|kept| !constant_time_eq(&kept, key.expose())) {
+        keep_sealed(&path, &vault.seal(AAD, key.expose()));
+    }
     Ok(Arc::new(ClassKey::new(&key)))
+}
+
+/// Keeps a copy for starts without the database: beside the old one, then in its place, so that a full disk leaves the old
+/// one. The database has the original, so a failure is no reason not to start.
+fn keep_sealed(path: &std::path::Path, sealed: &[u8]) {
+    let fresh = path.with_extension("new");
+    let mut options = fs::OpenOptions::new();
+    let written =
+        options.write(true).create(true).truncate(true).mode(0o600).open(&fresh).and_then(|mut file| {
+            io::Write::write_all(&mut file, sealed)?;
+            file.sync_all()?;
+            fs::rename(&fresh, path)
+        });
+    if let Err(error) = written {
+        tracing::warn!(%error, path = %path.display(), "the Class key was not kept: this node cannot start without its database");
+    }
 }
 
 /// Which blocks of which pool this node may choose from.
@@ -300,14 +311,15 @@ impl Blocks {
     }
 
     fn owns(&self, pool: PoolId, block: u32) -> bool {
-        match self.owned.read().get(&pool.0) {
-            Some(owned) => owned.binary_search(&block).is_ok(),
-            // Not claimed yet: the configured share is what a claim would give.
-            None => {
+        let owned = self.owned.read();
+        // A pool that is not claimed yet: the configured share is what a claim would give.
+        owned.get(&pool.0).map_or_else(
+            || {
                 let (part, of) = self.share;
                 block % of.max(1) == part.saturating_sub(1)
-            }
-        }
+            },
+            |owned| owned.binary_search(&block).is_ok(),
+        )
     }
 
     /// Claims this node's share of a pool; without storage the configured share stands.

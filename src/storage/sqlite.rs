@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Sqlite, SqlitePool, Transaction};
+use sqlx::{Connection, Sqlite, SqliteConnection, SqlitePool, Transaction};
 use tokio::sync::Notify;
 
 use super::StorageError;
@@ -46,7 +46,8 @@ impl Link {
         };
         let opening = |error| failure("opening the database file", error);
         // The writer first: it makes the file a write-ahead one, which readers then find.
-        let writer = pool(1).connect_with(options.clone()).await.map_err(opening)?;
+        let writer = pool(1).after_release(|connection, _| Box::pin(is_out_of_transaction(connection)));
+        let writer = writer.connect_with(options.clone()).await.map_err(opening)?;
         let readers =
             pool(DATABASE_READERS_MAX).connect_with(options.read_only(true)).await.map_err(opening)?;
         Ok(Self { writer, readers, committed: Notify::new() })
@@ -74,6 +75,16 @@ impl Link {
         self.committed.notify_waiters();
         self.committed.notify_one();
     }
+}
+
+/// Whether the connection may be used again.
+///
+/// SQLite itself rolls back a transaction that met a full disk or an I/O error. The ROLLBACK that follows then fails, and the
+/// driver counts on being in a transaction for ever: it would refuse every later one.
+async fn is_out_of_transaction(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    // Behind whatever rollback is still on its way.
+    connection.ping().await?;
+    Ok(!connection.is_in_transaction())
 }
 
 /// The file's path in `sqlite:/path`, `sqlite:///path` or `sqlite:relative`.

@@ -2,7 +2,12 @@
 
 #![allow(dead_code, reason = "every test takes its own part of this")]
 
+pub(crate) mod daemon;
+pub(crate) mod dhcp_client;
+pub(crate) mod mounts;
 pub(crate) mod postgres;
+pub(crate) mod proxy;
+pub(crate) mod radius_client;
 
 use std::io::Write;
 
