@@ -84,6 +84,12 @@ pub const DUPLICATE_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Rejects waiting for their delay at once, per worker; the next one is sent without delay.
 pub const DELAYED_REJECTS_MAX: usize = 8_192;
 
+/// Addresses or prefixes in one range of a pool; a longer range is cut off.
+pub const POOL_RANGE_GRANTS_MAX: u32 = 1 << 22;
+/// Slots that a holder may have beyond its limit because Accepts in them were never heard of again: bounds what one
+/// login, tried from many lines, can hold.
+pub const SUSPECT_SLOTS_MAX: usize = 4;
+
 /// Decisions kept in memory for `lastmile why` and `GET /v1/decisions`.
 pub const DECISIONS_MAX: usize = 65_536;
 /// Longest text of a line in a decision, in bytes; journal records have it whole.

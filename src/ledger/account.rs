@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::holder::{Reservation, Session, Slot};
-use super::{Ledger, pool::EntryState};
+use super::Ledger;
+use super::admit::ending;
+use super::holder::{Session, Slot};
 use crate::ids::{NasId, NetworkId, PoolId, SessionId};
 use crate::journal::record::{
-    GrantRecord, Holder, NasRecord, Owner, Record, ReleaseReason, ReleaseRecord, Role, SessionEvent,
-    SessionRecord,
+    GrantRecord, Holder, NasRecord, Owner, Record, ReleaseReason, Role, SessionEvent, SessionRecord,
 };
 use crate::model::Prefix;
 use crate::snapshot::types::Space;
@@ -20,6 +20,10 @@ use crate::time::Stamp;
 
 /// A Start this much later than the known one, under the same Acct-Session-Id, is another session: NASes reuse ids.
 const REUSE_AFTER_MS: u64 = 60_000;
+
+/// A session that reports no Class and began at most this long before an Accept is the Accept's: Event-Timestamp counts
+/// whole seconds (RFC 2869 §5.3).
+const CLASSLESS_SKEW_MS: u64 = 1_000;
 
 /// What an Accounting-Request says, after decoding and identification.
 #[derive(Clone, Debug)]
@@ -97,55 +101,65 @@ impl Ledger {
     /// Turns an Accounting-Request into records.
     pub fn account(&self, facts: &AccountingFacts<'_>) -> Accounted {
         let (session, holder, known) = self.locate(facts);
-        if known == Known::No && facts.event == SessionEvent::Stop && self.recently_closed(session) {
+        if known == Known::No && self.is_over(session, facts) {
             return Accounted::Duplicate;
         }
         let mut shard = self.shard(holder).lock();
         let state = shard.holders.entry(holder.0).or_default();
+        let fresh = session == facts.fresh && facts.class.is_none();
+        let own = state.slots.iter().any(|slot| slot.is_of(session) || slot.owner.matches(facts.owner));
         let number = match state.slot_of_session(session) {
             Some(slot) => slot.number,
-            None => state.choose_slot(facts.owner, u8::MAX, facts.now).map_or(0, |slot| slot.number),
+            None => state
+                .choose_slot(facts.owner, u8::MAX, facts.now, self.hold_until())
+                .map_or(0, |slot| slot.number),
         };
         let slot = state.slot_mut(number);
-        match repeats(slot, session, facts) {
-            Some(answer) => return answer,
-            None => slot.records_in_flight = slot.records_in_flight.saturating_add(1),
+        let session = if fresh { slot.accepted_for(facts).unwrap_or(session) } else { session };
+        if let Some(answer) = repeats(slot, session, facts) {
+            if state.forget_empty(facts.now) {
+                shard.holders.remove(&holder.0);
+            }
+            return answer;
         }
         let mut records = Vec::with_capacity(2);
-        if facts.event == SessionEvent::Start
-            && let Some(old) = slot.session.as_deref().filter(|old| old.id != session)
-        {
-            records.push(Record::Session(closing(old, holder, slot, facts.now, facts.space.tenant)));
-        }
         let mut conflict = None;
+        let began = began(facts);
+        let superseded = slot.supersedes(session, began);
         if facts.event == SessionEvent::Stop {
-            Self::leave(facts, session, holder, slot, &mut records);
-        } else {
+            if own || known != Known::No {
+                self.leave(facts, session, holder, slot, &mut records);
+            }
+        } else if !superseded {
+            if let Some(old) = slot.session.as_deref().filter(|old| old.id != session) {
+                records.push(Record::Session(closing(old, holder, number, facts.now)));
+            }
             conflict = self.claim_reported(facts, session, holder, slot, &mut records);
         }
         records.push(Record::Session(session_record(facts, session, holder, slot)));
+        let recording = records.iter().filter(|record| matches!(record, Record::Session(_))).count();
+        slot.records_in_flight = if slot.is_recording(facts.now) { slot.records_in_flight } else { 0 };
+        slot.records_in_flight = slot.records_in_flight.saturating_add(recording as u8);
+        slot.recorded_at = facts.now;
         Accounted::Record { records, known, conflict }
     }
 
     fn locate(&self, facts: &AccountingFacts<'_>) -> (SessionId, Holder, Known) {
         if let Some(id) = facts.class {
-            let index = self.session_shard(Self::session_key(id)).lock();
-            return match index.by_id.get(&id.0.0) {
-                Some(holder) => (id, *holder, Known::ByClass),
+            return match self.holder_of_session(id) {
+                Some(holder) => (id, holder, Known::ByClass),
                 // A pending Accept is not in the index: its holder is who the packet says it is.
                 None => (id, facts.holder, Known::No),
             };
         }
-        let key = Self::nas_key(facts.nas, facts.acct_session_id);
-        let by_nas = self.session_shard(key).lock().by_nas.get(&key).copied();
-        if let Some(id) = by_nas {
-            let holder = self.session_shard(Self::session_key(id)).lock().by_id.get(&id.0.0).copied();
-            if let Some(holder) = holder
+        if let Some(id) = self.session_of_nas(facts.nas, facts.acct_session_id) {
+            if let Some(holder) = self.holder_of_session(id)
                 && !self.is_reused(holder, id, facts)
             {
                 return (id, holder, Known::ByNas);
             }
-            if facts.event == SessionEvent::Stop && self.recently_closed(id) {
+            // Whatever began before the known session ended belongs to it; later, the NAS uses its id again.
+            if self.closed_lately(id).is_some_and(|closed| began(facts) <= closed.at) {
                 return (id, facts.holder, Known::No);
             }
         }
@@ -166,39 +180,38 @@ impl Ledger {
             .is_some_and(|session| facts.event_at.since(session.started_at) > REUSE_AFTER_MS)
     }
 
-    fn recently_closed(&self, id: SessionId) -> bool {
-        self.session_shard(Self::session_key(id)).lock().closed.contains(&id.0.0)
+    /// Whether the event is a late one of a session that has ended: after its Stop nothing is news any more; when we
+    /// closed it, its own Stop still is, and an Interim-Update shows that it lives.
+    fn is_over(&self, session: SessionId, facts: &AccountingFacts<'_>) -> bool {
+        self.closed_lately(session).is_some_and(|closed| closed.by_stop || facts.event == SessionEvent::Start)
     }
 
     /// A Stop: the slot's grants are left, unless a newer Accept, another session or a lease stands on them.
     fn leave(
+        &self,
         facts: &AccountingFacts<'_>,
         session: SessionId,
         holder: Holder,
-        slot: &Slot,
+        slot: &mut Slot,
         records: &mut Vec<Record>,
     ) {
-        let newer = slot
-            .pending
-            .as_ref()
-            .is_some_and(|pending| pending.session != session && pending.until > facts.now);
+        let newer = slot.pending.as_ref().is_some_and(|pending| pending.session != session);
         let other = slot.session.as_ref().is_some_and(|known| known.id != session);
         if newer || other {
             return;
         }
-        for grant in slot.grants.iter().filter(|grant| grant.live) {
-            if grant.lease.is_some() && grant.ends_at > facts.now {
+        let hold_until = self.hold_until();
+        // After an unclean stop an Accept may have been forgotten: a Stop of some other session proves nothing then, but
+        // for the addresses that it names.
+        let proven = slot.is_of(session) || facts.now >= hold_until;
+        let number = slot.number;
+        for grant in slot.grants.iter_mut().filter(|grant| grant.live) {
+            let named = facts.addresses.iter().any(|(_, prefix)| grant.prefix.contains(*prefix));
+            if grant.is_leased(facts.now, hold_until) || !(proven || named) {
                 continue;
             }
-            records.push(Record::Release(ReleaseRecord {
-                at: facts.now,
-                tenant: grant.space.tenant,
-                vrf: SmallVec::from_slice(grant.space.vrf.as_bytes()),
-                prefix: grant.prefix,
-                holder,
-                slot: slot.number,
-                reason: ReleaseReason::Stop,
-            }));
+            let at = facts.now.max(grant.since);
+            records.push(ending(grant, holder, number, at, facts.now, ReleaseReason::Stop));
         }
     }
 
@@ -212,51 +225,55 @@ impl Ledger {
         records: &mut Vec<Record>,
     ) -> Option<Prefix> {
         let mut conflict = None;
-        for (role, prefix) in facts.addresses {
-            let held = slot.grants.iter().any(|grant| grant.live && grant.prefix.contains(*prefix));
-            let coming = slot.reserved.iter().any(|reserved| reserved.prefix.contains(*prefix));
-            if held || coming {
+        for (role, reported) in facts.addresses {
+            let over = |space: &Space, prefix: Prefix| *space == *facts.space && prefix.contains(*reported);
+            let live = slot.grants.iter().find(|grant| grant.live && over(&grant.space, grant.prefix));
+            let coming = slot.reserved.iter().find(|reserved| over(&reserved.space, reserved.prefix));
+            if live.is_some_and(|grant| grant.leaving == Stamp::ZERO)
+                || coming.is_some_and(|reserved| reserved.is_in_flight(facts.now))
+            {
                 continue;
             }
-            let pool = match self.pool_over(facts.space.key(), *prefix) {
-                Some(pool) if pool.claim(*prefix, holder, slot.number, true) => pool.id,
-                Some(pool) => {
-                    if matches!(pool.entry(*prefix), Some((other, _, EntryState::Granted)) if other != holder)
-                    {
-                        conflict = Some(*prefix);
+            let known = live
+                .map(|grant| (grant.role, grant.prefix, grant.pool))
+                .or(coming.map(|reserved| (reserved.role, reserved.prefix, reserved.pool)));
+            let claimed = match known {
+                // Its record was lost, or one that ends it is on its way: the session shows that it is in use.
+                Some(known) => known,
+                None => match self.claim_unknown(facts, *reported, holder, slot.number) {
+                    Ok(pool) => (*role, *reported, pool),
+                    Err(other) => {
+                        conflict = other.or(conflict);
+                        continue;
                     }
-                    continue;
-                }
-                None if self.fixed_conflict(&facts.space, *prefix, holder) => {
-                    conflict = Some(*prefix);
-                    continue;
-                }
-                None => PoolId::default(),
+                },
             };
-            let reservation =
-                Reservation { prefix: *prefix, role: *role, pool, offer_until: None, since: facts.now };
-            slot.reserved.push(reservation);
-            records.push(Record::Grant(GrantRecord {
-                at: facts.now,
-                tenant: facts.space.tenant,
-                vrf: SmallVec::from_slice(facts.space.vrf.as_bytes()),
-                prefix: *prefix,
-                role: *role,
-                holder,
-                slot: slot.number,
-                pool,
-                network: NetworkId::default(),
-                owner: facts.owner,
-                line: SmallVec::from_slice(facts.line),
-                nas: facts.nas,
-                session,
-                lease: None,
-                ends_at: Stamp::MAX,
-                digest: 0,
-                renewal: false,
-            }));
+            let at = slot.stamp_for(&facts.space, claimed.1, facts.now);
+            slot.reserve(&facts.space, claimed, at);
+            records.push(Record::Grant(claim_record(facts, session, holder, slot.number, claimed, at)));
         }
         conflict
+    }
+
+    /// Reserves a reported prefix; refused with the prefix when another holder has it.
+    fn claim_unknown(
+        &self,
+        facts: &AccountingFacts<'_>,
+        prefix: Prefix,
+        holder: Holder,
+        slot: u8,
+    ) -> Result<PoolId, Option<Prefix>> {
+        let key = facts.space.key();
+        let Some(pool) = self.pool_over(key, prefix) else {
+            let reserved = self.reserve_apart(&facts.space, prefix, holder, slot);
+            return reserved.then(PoolId::default).ok_or(Some(prefix));
+        };
+        if self.reserve_in(&pool, prefix, holder, slot, true) {
+            return Ok(pool.id);
+        }
+        let used = pool.is_used_by_another(prefix, holder)
+            || self.is_used_elsewhere(key, prefix, holder, Some(&pool));
+        Err(used.then_some(prefix))
     }
 
     /// The record of an Accounting-On or Accounting-Off.
@@ -281,8 +298,73 @@ fn repeats(slot: &Slot, session: SessionId, facts: &AccountingFacts<'_>) -> Opti
     if same {
         return Some(Accounted::Duplicate);
     }
-    let waiting = slot.records_in_flight > 0 && facts.event != SessionEvent::Interim;
+    let waiting = match facts.event {
+        SessionEvent::Interim => false,
+        SessionEvent::Start => slot.is_recording(facts.now),
+        // What a Stop ends must be known: a grant on its way is not yet there to be ended.
+        SessionEvent::Stop | SessionEvent::Closed => {
+            slot.is_recording(facts.now)
+                || slot.reserved.iter().any(|reserved| reserved.is_in_flight(facts.now))
+        }
+    };
     waiting.then_some(Accounted::InFlight)
+}
+
+/// When the session began, as the event tells.
+fn began(facts: &AccountingFacts<'_>) -> Stamp {
+    Stamp(facts.event_at.0.saturating_sub(u64::from(facts.session_time) * 1000))
+}
+
+impl Slot {
+    /// Whether this is the slot's session, or the one that its last Accept carried.
+    fn is_of(&self, session: SessionId) -> bool {
+        self.session.as_ref().is_some_and(|known| known.id == session)
+            || self.pending.as_ref().is_some_and(|pending| pending.session == session)
+    }
+
+    /// The session of the slot's last Accept, when an event without Class can only be of it: the NAS does not return Class.
+    fn accepted_for(&self, facts: &AccountingFacts<'_>) -> Option<SessionId> {
+        let pending = self.pending.as_ref()?;
+        // Another session's Stop may come right behind the Accept that replaces it.
+        let ended_before = facts.event == SessionEvent::Stop && facts.event_at <= pending.at;
+        let after = began(facts).0.saturating_add(CLASSLESS_SKEW_MS) >= pending.at.0 && !ended_before;
+        (pending.nas == facts.nas && after && self.owner.matches(facts.owner)).then_some(pending.session)
+    }
+
+    /// Whether the slot has another session that began later, so that this one is an old one.
+    fn supersedes(&self, session: SessionId, began: Stamp) -> bool {
+        self.pending.as_ref().is_none_or(|pending| pending.session != session)
+            && self.session.as_ref().is_some_and(|known| known.id != session && known.started_at > began)
+    }
+}
+
+fn claim_record(
+    facts: &AccountingFacts<'_>,
+    session: SessionId,
+    holder: Holder,
+    slot: u8,
+    (role, prefix, pool): (Role, Prefix, PoolId),
+    at: Stamp,
+) -> GrantRecord {
+    GrantRecord {
+        at,
+        tenant: facts.space.tenant,
+        vrf: SmallVec::from_slice(facts.space.vrf.as_bytes()),
+        prefix,
+        role,
+        holder,
+        slot,
+        pool,
+        network: NetworkId::default(),
+        owner: facts.owner,
+        line: SmallVec::from_slice(facts.line),
+        nas: facts.nas,
+        session,
+        lease: None,
+        ends_at: Stamp::MAX,
+        digest: 0,
+        renewal: false,
+    }
 }
 
 fn session_record(
@@ -293,7 +375,7 @@ fn session_record(
 ) -> SessionRecord {
     let known = slot.session.as_deref().filter(|known| known.id == session);
     let pending = slot.pending.as_deref().filter(|pending| pending.session == session);
-    let began = Stamp(facts.event_at.0.saturating_sub(u64::from(facts.session_time) * 1000));
+    let began = began(facts);
     // Counters never go back: a Stop without counters must not wipe what interims had shown.
     let max = |reported: u64, seen: Option<u64>| reported.max(seen.unwrap_or(0));
     SessionRecord {
@@ -323,21 +405,15 @@ fn session_record(
 }
 
 /// The record that closes a session which the NAS did not close.
-pub(super) fn closing(
-    session: &Session,
-    holder: Holder,
-    slot: &Slot,
-    now: Stamp,
-    tenant: crate::ids::TenantId,
-) -> SessionRecord {
+pub(super) fn closing(session: &Session, holder: Holder, slot: u8, now: Stamp) -> SessionRecord {
     SessionRecord {
         at: now,
         event_at: now,
         event: SessionEvent::Closed,
         session: session.id,
-        tenant,
+        tenant: session.tenant,
         holder,
-        slot: slot.number,
+        slot,
         nas: session.nas,
         acct_session_id: session.acct_session_id.clone(),
         login: session.login.clone(),

@@ -5,11 +5,13 @@
 //! holder is reserved here and takes effect in `apply` (FIELD R3).
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use smallvec::SmallVec;
 
 use super::Ledger;
-use super::holder::{Grant, Pending, Reservation, Slot};
+use super::holder::{Grant, HolderState, Reservation, Slot, Stage};
+use super::reserve::Undo;
 use crate::ids::{NasId, NetworkId, PoolId, SessionId, Uid};
 use crate::journal::record::{
     GrantRecord, Holder, LeaseFacts, Owner, Record, ReleaseReason, ReleaseRecord, Role,
@@ -114,7 +116,7 @@ pub struct GrantedAddress {
     pub prefix: Prefix,
     /// Pool it is from; nil when assigned by name.
     pub pool: PoolId,
-    /// Until when it is promised durably; later than now only for live leases.
+    /// Until when a lease is promised durably; zero when there is no lease yet.
     pub durable_ends_at: Stamp,
 }
 
@@ -135,82 +137,57 @@ pub struct Admission {
     pub takeover: bool,
 }
 
-/// After this long a grant in flight counts as lost (its journal segment failed without telling anybody, as happens to
-/// records that nobody waits for) and is written again, for the same address.
-const IN_FLIGHT_MS: u64 = 5_000;
+/// What is known of the wanted prefix.
+#[derive(Clone, Copy, Debug)]
+struct KnownGrant {
+    prefix: Prefix,
+    pool: PoolId,
+    live: bool,
+    leaving: bool,
+}
 
 impl Ledger {
     /// Chooses a slot and addresses. Everything newly chosen is reserved until [`Ledger::apply`] or [`Ledger::abort`].
     pub fn admit(&self, request: &AdmitRequest<'_>) -> Result<Admission, Denied> {
         let mut shard = self.shard(request.holder).lock();
-        let holder = shard.holders.entry(request.holder.0).or_default();
-        let slot = holder
-            .choose_slot(request.owner, request.max_slots, request.now)
+        let state = shard.holders.entry(request.holder.0).or_default();
+        self.drop_stale_offers(request.holder, state, request.now);
+        let admitted = self.admit_to(state, request);
+        if admitted.is_err() && state.forget_empty(request.now) {
+            shard.holders.remove(&request.holder.0);
+        }
+        admitted
+    }
+
+    fn admit_to(&self, state: &mut HolderState, request: &AdmitRequest<'_>) -> Result<Admission, Denied> {
+        let slot = state
+            .choose_slot(request.owner, request.max_slots, request.now, self.hold_until())
             .map_err(|taken| Denied::SlotsTaken { limit: taken.limit })?;
-        self.drop_stale_offers(request.holder, slot, request.now);
         let mut admission = Admission { slot: slot.number, session: request.session, ..Admission::default() };
+        let mut undo = Vec::new();
         for want in request.wants {
-            if let Err(denied) = self.satisfy(request, want, slot, &mut admission) {
-                for record in admission.wait_for.iter().chain(&admission.write) {
-                    self.unreserve(slot, record);
-                }
+            if let Err(denied) = self.satisfy(request, want, slot, &mut admission, &mut undo) {
+                let number = slot.number;
+                self.undo(request.holder, state, number, request.space, undo);
                 return Err(denied);
             }
         }
-        Self::leave_unwanted(request, slot, &mut admission);
-        admission.takeover = slot.session.is_some() || slot.pending.is_some();
+        leave_unwanted(request, self.hold_until(), slot, &mut admission);
+        if admission.wait_for.is_empty() {
+            promise(request, slot, &admission);
+        } else {
+            // The answer waits anyway: all of its records stand or fall with it.
+            admission.wait_for.append(&mut admission.write);
+        }
+        admission.takeover = slot.session.is_some() || slot.is_pending(request.now);
+        if admission.takeover {
+            self.counters.takeovers.fetch_add(1, Ordering::Relaxed);
+        }
         slot.owner = merged(slot.owner, request.owner);
         if request.lease.is_none() {
-            slot.pending = Some(Box::new(Pending {
-                session: request.session,
-                nas: request.nas,
-                until: request.pending_until,
-                digest: request.digest,
-                at: request.now,
-            }));
+            slot.accept(request);
         }
         Ok(admission)
-    }
-
-    /// Gives back what [`Ledger::admit`] reserved, because the journal refused or failed.
-    pub fn abort(&self, records: &[Record]) {
-        for record in records {
-            let Some(holder) = record.holder() else { continue };
-            let mut shard = self.shard(holder).lock();
-            let Some(state) = shard.holders.get_mut(&holder.0) else {
-                continue;
-            };
-            match record {
-                Record::Grant(grant) => {
-                    let slot = state.slot_mut(grant.slot);
-                    self.unreserve(slot, record);
-                    if slot.pending.as_ref().is_some_and(|pending| pending.session == grant.session) {
-                        slot.pending = None;
-                    }
-                }
-                Record::Session(session) => {
-                    let slot = state.slot_mut(session.slot);
-                    slot.records_in_flight = slot.records_in_flight.saturating_sub(1);
-                }
-                Record::Release(_) | Record::Nas(_) | Record::Start(_) => {}
-            }
-        }
-    }
-
-    /// Keeps what was reserved for records that the journal would not take although nobody waits for them: the holder was
-    /// answered and uses its address, so nobody else may get it before `until` (FIELD R3).
-    pub fn hold(&self, records: &[Record], until: Stamp) {
-        for record in records {
-            let Record::Grant(grant) = record else { continue };
-            let mut shard = self.shard(grant.holder).lock();
-            let Some(state) = shard.holders.get_mut(&grant.holder.0) else {
-                continue;
-            };
-            let slot = state.slot_mut(grant.slot);
-            for reserved in slot.reserved.iter_mut().filter(|reserved| reserved.prefix == grant.prefix) {
-                reserved.offer_until = Some(until);
-            }
-        }
     }
 
     fn satisfy(
@@ -219,31 +196,40 @@ impl Ledger {
         want: &Want<'_>,
         slot: &mut Slot,
         admission: &mut Admission,
+        undo: &mut Vec<Undo>,
     ) -> Result<(), Denied> {
-        let in_flight =
-            |reserved: &&Reservation| reserved.role == want.role && reserved.offer_until.is_none();
-        if let Some(reserved) = slot.reserved.iter().find(in_flight)
-            && request.now.since(reserved.since) < IN_FLIGHT_MS
+        let known =
+            slot.grant_for(want.role, |grant| fits(grant, want, request.space)).map(|grant| KnownGrant {
+                prefix: grant.prefix,
+                pool: grant.pool,
+                live: grant.live,
+                leaving: grant.leaving != Stamp::ZERO,
+            });
+        let stands = known.filter(|known| known.live && !known.leaving);
+        if let Some(known) = stands
+            && request.lease.is_none()
         {
-            return Err(Denied::InFlight);
-        }
-        let known = slot.grant_for(want.role, |grant| fits(grant, want, request.space)).cloned();
-        if let Some(grant) = &known
-            && grant.live
-        {
-            Self::reuse(request, slot, grant, admission);
+            reuse(request, slot, known.prefix, admission, undo);
             return Ok(());
         }
-        let (prefix, pool) = self.obtain(request, want, slot, known.as_ref())?;
-        let record = Record::Grant(grant_record(request, slot.number, want.role, prefix, pool, false));
-        slot.reserved.retain(|reserved| reserved.role != want.role || reserved.prefix != prefix);
-        slot.reserved.push(Reservation {
-            prefix,
-            role: want.role,
-            pool,
-            offer_until: None,
-            since: request.now,
-        });
+        let own = slot.reserved.iter().position(|reserved| covers(reserved, want, request.space));
+        if let Some(reserved) = own.and_then(|own| slot.reserved.get_mut(own))
+            && reserved.is_recent(request.now)
+        {
+            return in_flight(request, want, reserved, admission);
+        }
+        if let Some(known) = stands {
+            reuse(request, slot, known.prefix, admission, undo);
+            return Ok(());
+        }
+        let (prefix, pool) = match known {
+            // A record that ends the grant is on its way: the holder keeps the address by a record that follows it.
+            Some(known) if known.live => (known.prefix, known.pool),
+            _ => self.obtain(request, want, slot, known)?,
+        };
+        let at = slot.stamp_for(request.space, prefix, request.now);
+        let record = Record::Grant(grant_record(request, slot.number, want.role, prefix, pool, at));
+        undo.push(slot.reserve(request.space, (want.role, prefix, pool), at));
         admission.addresses.push(GrantedAddress {
             role: want.role,
             prefix,
@@ -252,7 +238,7 @@ impl Ledger {
         });
         // An assignment by name and one's own last address are known without the journal: nobody else can be given
         // them while it is reserved, and after a crash they are found again (FIELD R3).
-        let returning = known.is_some_and(|grant| grant.prefix == prefix);
+        let returning = known.is_some_and(|known| known.prefix == prefix);
         let assigned = matches!(want.source, WantSource::Fixed(_));
         if (returning || assigned) && request.lease.is_none() {
             admission.write.push(record);
@@ -262,71 +248,60 @@ impl Ledger {
         Ok(())
     }
 
-    /// Answers with a grant that is live already.
-    fn reuse(request: &AdmitRequest<'_>, slot: &mut Slot, grant: &Grant, admission: &mut Admission) {
-        admission.addresses.push(GrantedAddress {
-            role: grant.role,
-            prefix: grant.prefix,
-            pool: grant.pool,
-            durable_ends_at: grant.durable_ends_at,
-        });
-        let first_lease = request.lease.is_some() && grant.lease.is_none();
-        if let Some(lease) = request.lease {
-            let mut record = grant_record(request, slot.number, grant.role, grant.prefix, grant.pool, true);
-            record.lease = Some(lease.clone());
-            record.renewal = !first_lease;
-            if first_lease {
-                admission.wait_for.push(Record::Grant(record));
-            } else {
-                admission.write.push(Record::Grant(record));
-            }
-        } else if let Some(known) =
-            slot.grants.iter_mut().find(|known| known.prefix == grant.prefix && known.live)
-        {
-            // Volatile: after an unclean stop nothing ends before `hold_until`.
-            known.ends_at = known.ends_at.max(request.ends_at);
-        }
-    }
-
     /// Finds and reserves an address that is not live yet.
     fn obtain(
         &self,
         request: &AdmitRequest<'_>,
         want: &Want<'_>,
-        slot: &mut Slot,
-        known: Option<&Grant>,
+        slot: &Slot,
+        known: Option<KnownGrant>,
     ) -> Result<(Prefix, PoolId), Denied> {
         let holder = request.holder;
+        let own = slot.reserved.iter().filter(|reserved| covers(reserved, want, request.space));
+        let asked = |reserved: &&Reservation| {
+            let answered = !matches!(reserved.stage, Stage::Offered(_));
+            answered || request.requested.is_none_or(|wanted| wanted == reserved.prefix)
+        };
+        if let Some(own) = own.clone().find(asked) {
+            return Ok((own.prefix, own.pool));
+        }
         match want.source {
             WantSource::Fixed(prefix) => {
-                if self.fixed_conflict(request.space, prefix, holder) {
-                    return Err(Denied::AddressInUse { prefix });
-                }
-                match self.pool_over(request.space.key(), prefix) {
-                    Some(pool) if pool.claim(prefix, holder, slot.number, true) => Ok((prefix, pool.id)),
-                    Some(_) => Err(Denied::AddressInUse { prefix }),
-                    None => Ok((prefix, PoolId::default())),
-                }
+                let pool = match self.pool_over(request.space.key(), prefix) {
+                    Some(pool) => {
+                        self.reserve_in(&pool, prefix, holder, slot.number, true).then_some(pool.id)
+                    }
+                    None => {
+                        self.reserve_apart(request.space, prefix, holder, slot.number).then(PoolId::default)
+                    }
+                };
+                pool.map(|pool| (prefix, pool)).ok_or(Denied::AddressInUse { prefix })
             }
             WantSource::Pools(pools) => {
-                if let Some(offer) = slot.reserved.iter().find(|reserved| {
-                    offer_fits(reserved, want)
-                        && request.requested.is_none_or(|wanted| wanted == reserved.prefix)
-                }) {
-                    return Ok((offer.prefix, offer.pool));
+                match known.and_then(|known| self.reclaim(request, known.prefix, known.pool, slot.number)) {
+                    Some(last) => Ok(last),
+                    None => self.choose(request, want.role, pools, slot.number),
                 }
-                if let Some(known) = known
-                    && let Some(pool) = self.pool(known.pool)
-                    && Self::free_of_assignment(request, known.prefix)
-                    && pool.claim(known.prefix, holder, slot.number, false)
-                {
-                    return Ok((known.prefix, pool.id));
-                }
-                self.choose(request, want.role, pools, slot.number)
             }
         }
     }
 
+    /// Reserves the address that the slot had last, if nobody has it now.
+    pub(super) fn reclaim(
+        &self,
+        request: &AdmitRequest<'_>,
+        prefix: Prefix,
+        pool: PoolId,
+        slot: u8,
+    ) -> Option<(Prefix, PoolId)> {
+        let pool = self.pool(pool)?;
+        let assigned_elsewhere = (request.fixed_holder)(request.space.key(), prefix)
+            .is_some_and(|service| service.0 != request.holder.0);
+        (!assigned_elsewhere && self.reserve_in(&pool, prefix, request.holder, slot, false))
+            .then_some((prefix, pool.id))
+    }
+
+    /// Chooses an address for a newcomer, the one it asks for if possible, from the first pool that has one.
     pub(super) fn choose(
         &self,
         request: &AdmitRequest<'_>,
@@ -334,99 +309,164 @@ impl Ledger {
         pools: &[Arc<Pool>],
         slot: u8,
     ) -> Result<(Prefix, PoolId), Denied> {
-        let table = self.pools.load();
+        let set = self.pools.load();
+        let ledgers = || pools.iter().filter_map(|pool| set.by_id.get(&pool.id.0));
         let key = request.space.key();
         let refused = |prefix: Prefix| {
             (request.fixed_holder)(key, prefix).is_some_and(|service| service.0 != request.holder.0)
         };
-        if let Some(wanted) = request.requested {
-            for pool in pools {
-                if let Some(ledger) = table.get(&pool.id.0)
-                    && !refused(wanted)
-                    && ledger.claim(wanted, request.holder, slot, false)
-                {
-                    return Ok((wanted, ledger.id));
-                }
+        if let Some(wanted) = request.requested.filter(|wanted| !refused(*wanted)) {
+            let of = ledgers().find(|pool| self.reserve_in(pool, wanted, request.holder, slot, false));
+            if let Some(pool) = of {
+                return Ok((wanted, pool.id));
             }
         }
         let mut last = None;
-        for pool in pools {
-            let Some(ledger) = table.get(&pool.id.0) else {
-                continue;
-            };
-            if let Some(prefix) = ledger.choose(request.holder, slot, request.now, &refused) {
-                return Ok((prefix, ledger.id));
+        for pool in ledgers() {
+            while let Some(prefix) = pool.choose(request.holder, slot, request.now, &refused) {
+                if !self.is_used_elsewhere(key, prefix, request.holder, Some(pool)) {
+                    return Ok((prefix, pool.id));
+                }
+                pool.set_aside(prefix, request.holder);
             }
-            last = Some(ledger.id);
+            last = Some(pool.id);
         }
         Err(last.map_or(Denied::NoPool { role }, |pool| Denied::Exhausted { pool, role }))
     }
+}
 
-    fn free_of_assignment(request: &AdmitRequest<'_>, prefix: Prefix) -> bool {
-        (request.fixed_holder)(request.space.key(), prefix)
-            .is_none_or(|service| service.0 == request.holder.0)
+/// A record for this want is on its way. Whoever was answered without waiting for it is answered so again; whoever waits
+/// is not answered twice.
+fn in_flight(
+    request: &AdmitRequest<'_>,
+    want: &Want<'_>,
+    reserved: &mut Reservation,
+    admission: &mut Admission,
+) -> Result<(), Denied> {
+    if !matches!(reserved.stage, Stage::Answered(_)) || request.lease.is_some() {
+        return Err(Denied::InFlight);
     }
+    reserved.answered(request.ends_at);
+    // This answer has no record to stand or fall with.
+    if !reserved.records.contains(&Stamp::ZERO) {
+        reserved.records.insert(0, Stamp::ZERO);
+    }
+    admission.addresses.push(GrantedAddress {
+        role: want.role,
+        prefix: reserved.prefix,
+        pool: reserved.pool,
+        durable_ends_at: Stamp::ZERO,
+    });
+    Ok(())
+}
 
-    /// Live grants of the slot that the policy no longer gives are left, unless a lease still stands on them.
-    fn leave_unwanted(request: &AdmitRequest<'_>, slot: &Slot, admission: &mut Admission) {
-        for grant in slot.grants.iter().filter(|grant| grant.live) {
-            let kept = admission.addresses.iter().any(|address| address.prefix == grant.prefix);
-            let asked = request.wants.iter().any(|want| want.role == grant.role);
-            let leased = grant.lease.is_some() && grant.ends_at > request.now;
-            if kept || leased || (request.lease.is_some() && !asked) {
-                continue;
-            }
-            admission.write.push(Record::Release(ReleaseRecord {
-                at: request.now,
-                tenant: grant.space.tenant,
-                vrf: SmallVec::from_slice(grant.space.vrf.as_bytes()),
-                prefix: grant.prefix,
-                holder: request.holder,
-                slot: slot.number,
-                reason: ReleaseReason::Replaced,
-            }));
+/// Answers with a grant that is live already.
+fn reuse(
+    request: &AdmitRequest<'_>,
+    slot: &mut Slot,
+    prefix: Prefix,
+    admission: &mut Admission,
+    undo: &mut Vec<Undo>,
+) {
+    let number = slot.number;
+    let Some(grant) = slot.grants.iter_mut().find(|grant| grant.live && grant.is(request.space, prefix))
+    else {
+        return;
+    };
+    let (role, pool) = (grant.role, grant.pool);
+    let durable_ends_at = grant.durable_ends_at;
+    admission.addresses.push(GrantedAddress { role, prefix, pool, durable_ends_at });
+    let Some(_) = request.lease else {
+        // Volatile: after an unclean stop nothing ends before `hold_until`.
+        grant.accepted_until = grant.accepted_until.max(request.ends_at);
+        if grant.lease.is_none() {
+            grant.ends_at = grant.accepted_until;
+        }
+        return;
+    };
+    let mut record = grant_record(request, number, role, prefix, pool, request.now);
+    if grant.lease.is_some() {
+        // Answered without waiting: what was promised counts from now on.
+        grant.ends_at = grant.ends_at.max(request.ends_at);
+        record.renewal = true;
+        admission.write.push(Record::Grant(record));
+    } else {
+        // Reserved, so that whoever ends the session meanwhile sees the lease coming.
+        record.at = slot.stamp_for(request.space, prefix, request.now);
+        undo.push(slot.reserve(request.space, (role, prefix, pool), record.at));
+        admission.wait_for.push(Record::Grant(record));
+    }
+}
+
+/// Live grants of the slot that the policy no longer gives are left, unless a lease still stands on them. A login shows
+/// that the line's session before it is over; a lease shows nothing of the sort.
+fn leave_unwanted(request: &AdmitRequest<'_>, hold_until: Stamp, slot: &mut Slot, admission: &mut Admission) {
+    let (number, has_session) = (slot.number, slot.session.is_some());
+    for grant in slot.grants.iter_mut().filter(|grant| grant.live) {
+        let accepted = has_session || grant.accepted_until > request.now;
+        let kept = admission.addresses.iter().any(|address| grant.is(request.space, address.prefix));
+        let asked = request.wants.iter().any(|want| want.role == grant.role);
+        let leased = grant.is_leased(request.now, hold_until);
+        if kept || leased || (request.lease.is_some() && (accepted || !asked)) {
+            continue;
+        }
+        let at = request.now.max(grant.since);
+        admission.write.push(ending(grant, request.holder, number, at, request.now, ReleaseReason::Replaced));
+    }
+}
+
+/// The answer leaves at once: what it says is promised although its records are not durable yet.
+fn promise(request: &AdmitRequest<'_>, slot: &mut Slot, admission: &Admission) {
+    for record in &admission.write {
+        if let Record::Grant(grant) = record
+            && let Some(found) = slot.reservation_of(request.space, grant.prefix)
+            && let Some(reserved) = slot.reserved.get_mut(found)
+        {
+            reserved.answered(request.ends_at);
         }
     }
+}
 
-    pub(super) fn unreserve(&self, slot: &mut Slot, record: &Record) {
-        let Record::Grant(grant) = record else { return };
-        slot.reserved.retain(|reserved| reserved.prefix != grant.prefix || reserved.offer_until.is_some());
-        if let Some(pool) = self.pool(grant.pool) {
-            pool.abort(grant.prefix, grant.holder);
-        }
-    }
-
-    pub(super) fn drop_stale_offers(&self, holder: Holder, slot: &mut Slot, now: Stamp) {
-        slot.reserved.retain(|reserved| {
-            let stale = reserved.offer_until.is_some_and(|until| until <= now);
-            if stale && let Some(pool) = self.pool(reserved.pool) {
-                pool.abort(reserved.prefix, holder);
-            }
-            !stale
-        });
-    }
+/// The record that ends a live grant of a slot, which from now on is leaving.
+pub(super) fn ending(
+    grant: &mut Grant,
+    holder: Holder,
+    slot: u8,
+    at: Stamp,
+    now: Stamp,
+    reason: ReleaseReason,
+) -> Record {
+    grant.leaving = now.max(at);
+    Record::Release(ReleaseRecord {
+        at,
+        tenant: grant.space.tenant,
+        vrf: SmallVec::from_slice(grant.space.vrf.as_bytes()),
+        prefix: grant.prefix,
+        holder,
+        slot,
+        reason,
+    })
 }
 
 /// Whether a known grant is one that the policy would give.
 pub(super) fn fits(grant: &Grant, want: &Want<'_>, space: &Space) -> bool {
-    *grant.space == *space
-        && match want.source {
-            WantSource::Fixed(prefix) => grant.prefix == prefix,
-            WantSource::Pools(pools) => pools.iter().any(|pool| pool.id == grant.pool.0),
-        }
+    *grant.space == *space && gives(want, grant.prefix, grant.pool)
 }
 
-/// Whether what is offered already is what the policy would give here: a service may be on several networks.
-pub(super) fn offer_fits(offer: &Reservation, want: &Want<'_>) -> bool {
-    offer.role == want.role
-        && match want.source {
-            WantSource::Fixed(prefix) => offer.prefix == prefix,
-            WantSource::Pools(pools) => pools.iter().any(|pool| pool.id == offer.pool.0),
-        }
+/// Whether a reservation is for what is wanted.
+pub(super) fn covers(reserved: &Reservation, want: &Want<'_>, space: &Space) -> bool {
+    reserved.role == want.role && *reserved.space == *space && gives(want, reserved.prefix, reserved.pool)
+}
+
+fn gives(want: &Want<'_>, prefix: Prefix, pool: PoolId) -> bool {
+    match want.source {
+        WantSource::Fixed(fixed) => prefix == fixed,
+        WantSource::Pools(pools) => pools.iter().any(|wanted| wanted.id == pool.0),
+    }
 }
 
 /// What is newly known of an owner replaces what was known; what is not known now is kept only for the same owner.
-fn merged(old: Owner, new: Owner) -> Owner {
+pub(super) fn merged(old: Owner, new: Owner) -> Owner {
     if !old.matches(new) {
         return new;
     }
@@ -436,16 +476,16 @@ fn merged(old: Owner, new: Owner) -> Owner {
     }
 }
 
-pub(super) fn grant_record(
+fn grant_record(
     request: &AdmitRequest<'_>,
     slot: u8,
     role: Role,
     prefix: Prefix,
     pool: PoolId,
-    renewal: bool,
+    at: Stamp,
 ) -> GrantRecord {
     GrantRecord {
-        at: request.now,
+        at,
         tenant: request.space.tenant,
         vrf: SmallVec::from_slice(request.space.vrf.as_bytes()),
         prefix,
@@ -461,6 +501,6 @@ pub(super) fn grant_record(
         lease: request.lease.cloned(),
         ends_at: request.ends_at,
         digest: request.digest,
-        renewal,
+        renewal: false,
     }
 }

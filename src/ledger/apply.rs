@@ -4,33 +4,29 @@
 //! shard of holders, and what is derived from it (pool entries, assignments by name, the session index). Applying a record
 //! that a shard has already seen changes nothing, so a checkpoint may hold shards as of different sequences.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use smallvec::SmallVec;
-
-use super::holder::{Grant, HolderState, Session, Slot};
-use super::{FixedGrant, Ledger, SessionIndex};
-use crate::ids::SessionId;
+use super::Ledger;
+use super::apart::Stand;
+use super::holder::{Grant, HolderState, Session, Slot, Stage};
+use super::pool::Taken;
+use crate::ids::{NasId, PoolId};
 use crate::journal::record::{
     GrantRecord, Holder, Record, ReleaseReason, ReleaseRecord, SessionEvent, SessionRecord,
 };
-use crate::model::Prefix;
 use crate::snapshot::types::Space;
 use crate::time::Stamp;
 
 /// How long an address stays out of use after a DHCPDECLINE, in seconds.
 const DECLINE_SECS: u64 = 3_600;
-/// Closed sessions remembered per index shard, so that a late retransmission of a Stop is recognised.
-const CLOSED_MAX: usize = 2_048;
 
 impl Ledger {
     /// Applies one committed record.
     pub fn apply(&self, sequence: u64, record: &Record) {
         let Some(holder) = record.holder() else {
             match record {
-                Record::Nas(nas) => {
-                    self.restarted.lock().insert(nas.nas, nas.at);
-                }
+                Record::Nas(nas) => self.note_restart(nas.nas, nas.at),
                 Record::Start(start) => {
                     self.hold_until.fetch_max(start.hold_until.0, Ordering::AcqRel);
                 }
@@ -43,122 +39,148 @@ impl Ledger {
             return;
         }
         shard.applied = sequence;
-        let state = shard.holders.entry(holder.0).or_default();
         match record {
-            Record::Grant(grant) => self.apply_grant(state, grant, sequence),
-            Record::Release(release) => self.apply_release(state, release),
-            Record::Session(session) => self.apply_session(state, session),
+            Record::Grant(grant) => {
+                let state = shard.holders.entry(holder.0).or_default();
+                self.apply_grant(state, grant, sequence);
+            }
+            Record::Release(release) => {
+                if let Some(state) = shard.holders.get_mut(&holder.0) {
+                    self.apply_release(state, release);
+                }
+            }
+            Record::Session(session) => {
+                let state = shard.holders.entry(holder.0).or_default();
+                self.apply_session(state, session);
+            }
             Record::Nas(_) | Record::Start(_) => {}
         }
     }
 
+    pub(super) fn note_restart(&self, nas: NasId, at: Stamp) {
+        let mut restarted = self.restarted.lock();
+        let known = restarted.entry(nas).or_insert(at);
+        *known = at.max(*known);
+    }
+
     fn apply_grant(&self, state: &mut HolderState, record: &GrantRecord, sequence: u64) {
-        let space = self.space(record.tenant, &record.vrf);
         let slot = state.slot_mut(record.slot);
         if !record.owner.is_unknown() {
             slot.owner = record.owner;
         }
-        slot.reserved.retain(|reserved| reserved.prefix != record.prefix);
-        let known =
-            slot.grants.iter().position(|grant| grant.prefix == record.prefix && *grant.space == *space);
-        let since =
-            known.and_then(|at| slot.grants.get(at)).filter(|grant| grant.live).map(|grant| grant.since);
-        let opened =
-            known.and_then(|at| slot.grants.get(at)).filter(|grant| grant.live).map(|grant| grant.sequence);
-        let grant = Grant {
-            prefix: record.prefix,
-            role: record.role,
-            pool: record.pool,
-            network: record.network,
-            live: true,
-            since: since.unwrap_or(record.at),
-            ends_at: record.ends_at,
-            durable_ends_at: record.ends_at,
-            lease: record.lease.clone().map(Box::new),
-            nas: record.nas,
-            digest: record.digest,
-            sequence: opened.unwrap_or(sequence),
-            space,
-        };
-        if opened.is_none() {
-            self.take(&grant, record.holder, record.slot, sequence);
+        let of_record = |space: &Space| space.tenant == record.tenant && space.vrf.as_bytes() == &*record.vrf;
+        let mut promised = Stamp::ZERO;
+        slot.reserved.retain_mut(|reserved| {
+            if reserved.prefix != record.prefix || !of_record(&reserved.space) {
+                return true;
+            }
+            if let Stage::Answered(until) = reserved.stage {
+                promised = promised.max(until);
+            }
+            // Records decided later are still on their way.
+            reserved.records.retain(|at| *at > record.at);
+            !reserved.records.is_empty()
+        });
+        if slot.reserved.is_empty() {
+            // A million slots with room for one more reservation each would cost a hundred megabytes.
+            slot.reserved = Vec::new();
         }
-        match known.and_then(|at| slot.grants.get_mut(at)) {
-            Some(known) => *known = grant,
-            None => slot.grants.push(grant),
+        let known =
+            slot.grants.iter_mut().find(|grant| grant.prefix == record.prefix && of_record(&grant.space));
+        if let Some(known) = known {
+            let opened = !known.live || !record.renewal || known.pool != record.pool;
+            let moved_from = Some(known.pool).filter(|pool| known.live && *pool != record.pool);
+            renew(known, record, promised);
+            if opened {
+                known.since = record.at;
+                known.sequence = sequence;
+                self.take(known, record.holder, record.slot, sequence);
+            }
+            if let Some(pool) = moved_from.and_then(|pool| self.pool(pool)) {
+                // The range went to another pool while the address was in use.
+                pool.released(record.prefix, record.holder, record.at, false);
+            }
+        } else {
+            let grant = opened(record, self.space(record.tenant, &record.vrf), promised, sequence);
+            self.take(&grant, record.holder, record.slot, sequence);
+            slot.grants.push(grant);
         }
         forget_oldest(slot);
     }
 
     /// Enters a live grant where others look for it.
     pub(super) fn take(&self, grant: &Grant, holder: Holder, slot: u8, sequence: u64) {
-        if let Some(pool) = self.pool(grant.pool) {
-            if pool.granted(grant.prefix, holder, slot, sequence).is_some() {
-                self.counters.conflicts.fetch_add(1, Ordering::Relaxed);
+        let taken = self.pool(grant.pool).map(|pool| pool.granted(grant.prefix, holder, slot, sequence));
+        let displaced = match taken {
+            Some(Taken::Ours | Taken::Outdated) => None,
+            Some(Taken::Displaced(other)) => Some(other),
+            Some(Taken::Outside) | None => {
+                self.apart.granted(grant.space.key(), grant.prefix, Stand { holder, slot, sequence })
             }
-            return;
-        }
-        let (first, len) = grant.prefix.raw();
-        let key = (grant.space.key(), first, len);
-        let displaced = self.fixed.lock().insert(key, FixedGrant { holder, slot });
-        if displaced.is_some_and(|known| known.holder != holder) {
+        };
+        if displaced.is_some() {
             self.counters.conflicts.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     fn apply_release(&self, state: &mut HolderState, record: &ReleaseRecord) {
-        let space = self.space(record.tenant, &record.vrf);
-        let slot = state.slot_mut(record.slot);
-        let live = |grant: &&mut Grant| grant.live && grant.prefix == record.prefix && *grant.space == *space;
-        let Some(grant) = slot.grants.iter_mut().find(live) else {
+        let of_record = |space: &Space| space.tenant == record.tenant && space.vrf.as_bytes() == &*record.vrf;
+        let Some(slot) = state.slots.iter_mut().find(|slot| slot.number == record.slot) else {
             return;
         };
+        // A grant opened again after this was decided is another one.
+        let ended = |grant: &Grant| {
+            grant.live && grant.prefix == record.prefix && grant.since <= record.at && of_record(&grant.space)
+        };
+        let Some(found) = slot.grants.iter().position(ended) else {
+            return;
+        };
+        let grant = &mut slot.grants[found];
         grant.live = false;
         grant.since = record.at;
+        grant.ends_at = record.at;
+        grant.accepted_until = Stamp::ZERO;
+        grant.durable_ends_at = Stamp::ZERO;
+        grant.leaving = Stamp::ZERO;
         grant.lease = None;
-        let (pool, prefix) = (grant.pool, grant.prefix);
-        if record.reason == ReleaseReason::Declined {
-            slot.grants.retain(|grant| grant.prefix != prefix);
+        let (pool, space) = (grant.pool, Arc::clone(&grant.space));
+        let declined = record.reason == ReleaseReason::Declined;
+        if declined || pool == PoolId::default() {
+            // Not to be had again, or to be had by name only: nothing to remember.
+            slot.grants.remove(found);
         }
-        self.yield_up(pool, &space, prefix, record);
-    }
-
-    fn yield_up(&self, pool: crate::ids::PoolId, space: &Space, prefix: Prefix, record: &ReleaseRecord) {
-        match self.pool(pool) {
-            Some(pool) if record.reason == ReleaseReason::Declined => {
-                pool.declined(prefix, record.holder, record.at.plus_secs(DECLINE_SECS));
+        let again = slot.reservation_of(&space, record.prefix).is_some();
+        if let Some(pool) = self.pool(pool) {
+            if declined {
+                pool.declined(record.prefix, record.holder, record.at.plus_secs(DECLINE_SECS));
+            } else {
+                pool.released(record.prefix, record.holder, record.at, again);
             }
-            Some(pool) => pool.released(prefix, record.holder, record.at),
-            None => {
-                let (first, len) = prefix.raw();
-                let mut fixed = self.fixed.lock();
-                let key = (space.key(), first, len);
-                if fixed.get(&key).is_some_and(|known| known.holder == record.holder) {
-                    fixed.remove(&key);
-                }
-            }
+            self.bring_back(space.key(), record.prefix, Some(&pool));
         }
+        self.leave_apart(record.holder, state, &space, record.prefix);
+        forget_oldest(state.slot_mut(record.slot));
     }
 
     fn apply_session(&self, state: &mut HolderState, record: &SessionRecord) {
         let slot = state.slot_mut(record.slot);
         slot.records_in_flight = slot.records_in_flight.saturating_sub(1);
         let ended = matches!(record.event, SessionEvent::Stop | SessionEvent::Closed);
-        if slot.pending.as_ref().is_some_and(|pending| pending.session == record.session) {
-            slot.pending = None;
-        }
         if ended {
-            if slot.session.as_ref().is_some_and(|session| session.id == record.session) {
-                slot.session = None;
-            }
-            self.unindex(record);
+            self.end_session(state, record);
             return;
         }
+        if slot.session.as_ref().is_some_and(|session| session.id != record.session) {
+            // Another session has the slot and was not closed for this one: it is the newer.
+            return;
+        }
+        slot.pending.take_if(|pending| pending.session == record.session);
         if !record.owner.is_unknown() {
             slot.owner = record.owner;
         }
         slot.session = Some(Box::new(Session {
             id: record.session,
+            tenant: record.tenant,
             nas: record.nas,
             acct_session_id: record.acct_session_id.clone(),
             login: record.login.clone(),
@@ -176,51 +198,90 @@ impl Ledger {
         self.index(record.session, record.holder, record.nas, &record.acct_session_id);
     }
 
-    pub(super) fn index(
-        &self,
-        session: SessionId,
-        holder: Holder,
-        nas: crate::ids::NasId,
-        acct_session_id: &SmallVec<[u8; 24]>,
-    ) {
-        self.session_shard(Self::session_key(session)).lock().by_id.insert(session.0.0, holder);
-        let key = Self::nas_key(nas, acct_session_id);
-        self.session_shard(key).lock().by_nas.insert(key, session);
-    }
-
-    fn unindex(&self, record: &SessionRecord) {
-        let evicted = {
-            let mut index = self.session_shard(Self::session_key(record.session)).lock();
-            index.by_id.remove(&record.session.0.0);
-            index.close(record.session, Self::nas_key(record.nas, &record.acct_session_id))
-        };
-        if let Some((session, key)) = evicted {
-            let mut index = self.session_shard(key).lock();
-            if index.by_nas.get(&key) == Some(&session) {
-                index.by_nas.remove(&key);
-            }
+    fn end_session(&self, state: &mut HolderState, record: &SessionRecord) {
+        let slot = state.slot_mut(record.slot);
+        let ours = slot.session.take_if(|session| {
+            // An interim that followed the decision to close it shows that the session lives (FIELD R16).
+            let heard_since = record.event == SessionEvent::Closed && session.updated_at > record.at;
+            session.id == record.session && !heard_since
+        });
+        if ours.is_none() && slot.session.as_ref().is_some_and(|session| session.id == record.session) {
+            return;
         }
-    }
-}
-
-impl SessionIndex {
-    /// Remembers a closed session; returns the one forgotten for it.
-    fn close(&mut self, session: SessionId, key: u64) -> Option<(SessionId, u64)> {
-        if !self.closed.insert(session.0.0) {
-            return None;
+        self.unindex(record);
+        let accepted = slot.pending.take_if(|pending| pending.session == record.session).is_some();
+        if slot.pending.is_some() || !(accepted || ours.is_some()) {
+            return;
         }
-        self.closed_order.push_back((session, key));
-        if self.closed_order.len() <= CLOSED_MAX {
-            return None;
+        for grant in slot.grants.iter_mut().filter(|grant| grant.lease.is_some()) {
+            // From now on only the lease stands on it.
+            grant.accepted_until = Stamp::ZERO;
         }
-        let oldest = self.closed_order.pop_front()?;
-        self.closed.remove(&oldest.0.0.0);
-        Some(oldest)
+        // What the session was answered with and never became durable is left, too.
+        let (number, at) = (record.slot, record.at);
+        self.drop_reservations(record.holder, state, |slot, reserved| {
+            let answered = matches!(reserved.stage, Stage::Answered(_));
+            slot.number == number && answered && !reserved.is_in_flight(at)
+        });
     }
 }
 
 /// Remembered grants per slot; the oldest goes when a slot has been on more pools than that.
 const REMEMBERED_MAX: usize = 8;
+
+/// Writes a record into the grant that it keeps or opens again.
+fn renew(grant: &mut Grant, record: &GrantRecord, promised: Stamp) {
+    let stood = grant.live;
+    if let Some(lease) = &record.lease {
+        // What the client was told since this was decided counts as well.
+        let told = if stood && grant.lease.is_some() { grant.ends_at } else { Stamp::ZERO };
+        grant.ends_at = record.ends_at.max(told);
+        grant.durable_ends_at = record.ends_at;
+        if grant.lease.as_deref() != Some(lease) {
+            grant.lease = Some(Box::new(lease.clone()));
+        }
+        if !stood {
+            grant.accepted_until = promised;
+        }
+    } else {
+        let stands_until = if stood { grant.accepted_until } else { Stamp::ZERO };
+        grant.accepted_until = record.ends_at.max(promised).max(stands_until);
+        if grant.lease.is_none() {
+            grant.ends_at = grant.accepted_until;
+        }
+    }
+    grant.live = true;
+    if grant.leaving <= record.at {
+        grant.leaving = Stamp::ZERO;
+    }
+    grant.role = record.role;
+    grant.pool = record.pool;
+    grant.network = record.network;
+    grant.nas = record.nas;
+    grant.digest = record.digest;
+}
+
+fn opened(record: &GrantRecord, space: Arc<Space>, promised: Stamp, sequence: u64) -> Grant {
+    let mut grant = Grant {
+        prefix: record.prefix,
+        role: record.role,
+        space,
+        pool: record.pool,
+        network: record.network,
+        live: false,
+        since: record.at,
+        ends_at: Stamp::ZERO,
+        accepted_until: Stamp::ZERO,
+        durable_ends_at: Stamp::ZERO,
+        leaving: Stamp::ZERO,
+        lease: None,
+        nas: record.nas,
+        digest: record.digest,
+        sequence,
+    };
+    renew(&mut grant, record, promised);
+    grant
+}
 
 fn forget_oldest(slot: &mut Slot) {
     while slot.grants.iter().filter(|grant| !grant.live).count() > REMEMBERED_MAX {

@@ -2,16 +2,17 @@
 //!
 //! A checkpoint is fuzzy: each shard is written under its own lock, with the sequence of the last record applied to it.
 //! Recovery loads all shards and then applies the journal from the smallest of those sequences on; a shard skips what it
-//! has seen. Format: magic, version, then per shard a length, a CRC-32C and a postcard body.
+//! has seen. What belongs to no holder (declined addresses, restarted NASes) is written after the last shard, so it holds
+//! everything that any shard's sequence lets recovery skip; applying some of it twice changes nothing. Format: magic,
+//! version, then per section a length, a CRC-32C and a postcard body.
 
-use serde::{Deserialize, Serialize};
-use smallvec::SmallVec;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
-use super::holder::{Grant, HolderState, Session, Slot};
+use super::image::{DeclinedImage, ShardImage, SlotImage, TailImage, slot_image};
 use super::{Ledger, SHARDS};
-use crate::ids::{NasId, NetworkId, PoolId, SessionId, TenantId};
-use crate::journal::record::{Holder, LeaseFacts, Owner, Role};
-use crate::model::Prefix;
+use crate::ids::NasId;
+use crate::journal::record::Holder;
 use crate::time::Stamp;
 
 const MAGIC: &[u8; 8] = b"LASTMCKP";
@@ -40,56 +41,9 @@ pub struct Checkpoint {
     pub oldest: u64,
 }
 
-#[derive(Serialize, Deserialize)]
-struct ShardImage {
-    applied: u64,
-    hold_until: u64,
-    holders: Vec<(Holder, Vec<SlotImage>)>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct SlotImage {
-    number: u8,
-    owner: Owner,
-    grants: Vec<GrantImage>,
-    session: Option<SessionImage>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct GrantImage {
-    prefix: Prefix,
-    role: Role,
-    tenant: TenantId,
-    vrf: SmallVec<[u8; 16]>,
-    pool: PoolId,
-    network: NetworkId,
-    live: bool,
-    since: u64,
-    ends_at: u64,
-    lease: Option<LeaseFacts>,
-    nas: NasId,
-    digest: u64,
-    sequence: u64,
-}
-
-#[derive(Serialize, Deserialize)]
-struct SessionImage {
-    id: SessionId,
-    nas: NasId,
-    acct_session_id: SmallVec<[u8; 24]>,
-    login: SmallVec<[u8; 24]>,
-    line: SmallVec<[u8; 24]>,
-    started_at: u64,
-    updated_at: u64,
-    session_time: u32,
-    counters: [u64; 4],
-    records: u64,
-    digest: u64,
-}
-
 impl Ledger {
     /// Writes the durable state. `current` is the newest applied sequence: a shard that no record has touched lately is
-    /// current up to it, provided the caller lets no record be applied between reading `current` and this call's start.
+    /// current up to it. Records may be applied meanwhile.
     pub fn checkpoint(&self, current: u64) -> Checkpoint {
         let mut bytes = Vec::from(*MAGIC);
         bytes.extend_from_slice(&VERSION.to_le_bytes());
@@ -98,28 +52,30 @@ impl Ledger {
             let image = {
                 let shard = shard.lock();
                 let applied = shard.applied.max(current);
-                oldest = oldest.min(applied);
-                ShardImage {
-                    applied,
-                    hold_until: self.hold_until().0,
-                    holders: shard
-                        .holders
-                        .iter()
-                        .map(|(holder, state)| {
-                            (Holder(*holder), state.slots.iter().map(slot_image).collect())
-                        })
-                        .filter(|(_, slots): &(Holder, Vec<SlotImage>)| {
-                            slots.iter().any(|slot| !slot.grants.is_empty() || slot.session.is_some())
-                        })
-                        .collect(),
-                }
+                let slots = |slots: &[_]| -> Vec<SlotImage> { slots.iter().map(slot_image).collect() };
+                let known = |slots: &Vec<SlotImage>| slots.iter().any(SlotImage::is_known);
+                let holders =
+                    shard.holders.iter().map(|(holder, state)| (Holder(*holder), slots(&state.slots)));
+                ShardImage { applied, holders: holders.filter(|(_, slots)| known(slots)).collect() }
             };
-            let body = postcard::to_allocvec(&image).unwrap_or_default();
-            bytes.extend_from_slice(&(body.len() as u32).to_le_bytes());
-            bytes.extend_from_slice(&crc32c::crc32c(&body).to_le_bytes());
-            bytes.extend_from_slice(&body);
+            oldest = oldest.min(image.applied);
+            append(&mut bytes, &image);
         }
+        append(&mut bytes, &self.tail());
         Checkpoint { bytes, oldest: if oldest == u64::MAX { 0 } else { oldest } }
+    }
+
+    fn tail(&self) -> TailImage {
+        let pools = self.pools();
+        let declined = pools.iter().flat_map(|pool| {
+            let id = pool.id;
+            pool.declined_addresses().into_iter().map(move |known| DeclinedImage::new(id, known))
+        });
+        TailImage {
+            hold_until: self.hold_until().0,
+            restarted: self.restarted.lock().iter().map(|(nas, at)| (*nas, at.0)).collect(),
+            declined: declined.collect(),
+        }
     }
 
     /// Loads a checkpoint into an empty ledger whose pools are installed. Returns the sequence after which the journal must
@@ -132,130 +88,76 @@ impl Ledger {
         if version > VERSION {
             return Err(CheckpointError::TooNew(version));
         }
-        let mut images = Vec::with_capacity(SHARDS);
+        // Nothing is entered before everything is known to be whole.
+        let mut images: Vec<ShardImage> = Vec::with_capacity(SHARDS);
         for _ in 0..SHARDS {
-            let (len, tail) = rest.split_first_chunk::<4>().ok_or(damaged("cut short"))?;
-            let (crc, tail) = tail.split_first_chunk::<4>().ok_or(damaged("cut short"))?;
-            let len = u32::from_le_bytes(*len) as usize;
-            let (body, tail) = tail.split_at_checked(len).ok_or(damaged("cut short"))?;
-            if crc32c::crc32c(body) != u32::from_le_bytes(*crc) {
-                return Err(damaged("a shard does not match its checksum"));
-            }
-            images.push(
-                postcard::from_bytes::<ShardImage>(body).map_err(|_| damaged("a shard does not decode"))?,
-            );
-            rest = tail;
+            images.push(section(&mut rest)?);
         }
+        let tail: TailImage = section(&mut rest)?;
         let mut oldest = u64::MAX;
-        for (index, image) in images.into_iter().enumerate() {
+        for (shard, image) in self.shards.iter().zip(images) {
             oldest = oldest.min(image.applied);
-            self.hold_until.fetch_max(image.hold_until, std::sync::atomic::Ordering::AcqRel);
-            if let Some(shard) = self.shards.get(index) {
-                shard.lock().applied = image.applied;
-            }
+            shard.lock().applied = image.applied;
             for (holder, slots) in image.holders {
                 self.restore(holder, slots);
             }
         }
+        self.restore_tail(tail);
         Ok(if oldest == u64::MAX { 0 } else { oldest })
     }
 
+    fn restore_tail(&self, tail: TailImage) {
+        self.hold_until.fetch_max(tail.hold_until, std::sync::atomic::Ordering::AcqRel);
+        let restarted: Vec<(NasId, u64)> = tail.restarted;
+        for (nas, at) in restarted {
+            self.note_restart(nas, Stamp(at));
+        }
+        for image in tail.declined {
+            if let Some(pool) = self.pool(image.pool) {
+                pool.recall_declined(&image.known());
+            }
+        }
+        // Shards of different sequences may list an address twice: recovery, not a conflict.
+        self.counters.conflicts.store(0, std::sync::atomic::Ordering::Relaxed);
+    }
+
     fn restore(&self, holder: Holder, slots: Vec<SlotImage>) {
-        let mut state = HolderState::default();
+        let mut shard = self.shard(holder).lock();
+        let state = shard.holders.entry(holder.0).or_default();
         for image in slots {
-            let mut slot = Slot { number: image.number, owner: image.owner, ..Slot::default() };
-            for grant in image.grants {
-                let grant = Grant {
-                    prefix: grant.prefix,
-                    role: grant.role,
-                    space: self.space(grant.tenant, &grant.vrf),
-                    pool: grant.pool,
-                    network: grant.network,
-                    live: grant.live,
-                    since: Stamp(grant.since),
-                    ends_at: Stamp(grant.ends_at),
-                    durable_ends_at: Stamp(grant.ends_at),
-                    lease: grant.lease.map(Box::new),
-                    nas: grant.nas,
-                    digest: grant.digest,
-                    sequence: grant.sequence,
-                };
+            let slot = state.slot_mut(image.number);
+            let space = |tenant, vrf: &[u8]| self.space(tenant, vrf);
+            image.restore_to(slot, &space);
+            for grant in &slot.grants {
                 if grant.live {
-                    self.take(&grant, holder, slot.number, grant.sequence);
+                    self.take(grant, holder, slot.number, grant.sequence);
                 } else if let Some(pool) = self.pool(grant.pool) {
                     pool.remember(grant.prefix, holder, slot.number, grant.since, grant.sequence);
                 }
-                slot.grants.push(grant);
             }
-            slot.session = image.session.map(|session| Box::new(restored_session(session)));
             if let Some(session) = &slot.session {
                 self.index(session.id, holder, session.nas, &session.acct_session_id);
             }
-            state.slots.push(slot);
         }
-        self.shard(holder).lock().holders.insert(holder.0, state);
     }
 }
 
-fn slot_image(slot: &Slot) -> SlotImage {
-    SlotImage {
-        number: slot.number,
-        owner: slot.owner,
-        grants: slot.grants.iter().map(grant_image).collect(),
-        session: slot.session.as_deref().map(session_image),
-    }
+fn append(bytes: &mut Vec<u8>, image: &impl Serialize) {
+    let body = postcard::to_allocvec(image).unwrap_or_default();
+    bytes.extend_from_slice(&(body.len() as u32).to_le_bytes());
+    bytes.extend_from_slice(&crc32c::crc32c(&body).to_le_bytes());
+    bytes.extend_from_slice(&body);
 }
 
-fn grant_image(grant: &Grant) -> GrantImage {
-    GrantImage {
-        prefix: grant.prefix,
-        role: grant.role,
-        tenant: grant.space.tenant,
-        vrf: SmallVec::from_slice(grant.space.vrf.as_bytes()),
-        pool: grant.pool,
-        network: grant.network,
-        live: grant.live,
-        since: grant.since.0,
-        ends_at: grant.durable_ends_at.0,
-        lease: grant.lease.as_deref().cloned(),
-        nas: grant.nas,
-        digest: grant.digest,
-        sequence: grant.sequence,
+fn section<T: DeserializeOwned>(rest: &mut &[u8]) -> Result<T, CheckpointError> {
+    let damaged = CheckpointError::Damaged;
+    let (len, tail) = rest.split_first_chunk::<4>().ok_or(damaged("cut short"))?;
+    let (crc, tail) = tail.split_first_chunk::<4>().ok_or(damaged("cut short"))?;
+    let (body, tail) =
+        tail.split_at_checked(u32::from_le_bytes(*len) as usize).ok_or(damaged("cut short"))?;
+    if crc32c::crc32c(body) != u32::from_le_bytes(*crc) {
+        return Err(damaged("a section does not match its checksum"));
     }
-}
-
-fn session_image(session: &Session) -> SessionImage {
-    SessionImage {
-        id: session.id,
-        nas: session.nas,
-        acct_session_id: session.acct_session_id.clone(),
-        login: session.login.clone(),
-        line: session.line.clone(),
-        started_at: session.started_at.0,
-        updated_at: session.updated_at.0,
-        session_time: session.session_time,
-        counters: [session.octets_in, session.octets_out, session.packets_in, session.packets_out],
-        records: session.records,
-        digest: session.digest,
-    }
-}
-
-fn restored_session(image: SessionImage) -> Session {
-    let [octets_in, octets_out, packets_in, packets_out] = image.counters;
-    Session {
-        id: image.id,
-        nas: image.nas,
-        acct_session_id: image.acct_session_id,
-        login: image.login,
-        line: image.line,
-        started_at: Stamp(image.started_at),
-        updated_at: Stamp(image.updated_at),
-        session_time: image.session_time,
-        octets_in,
-        octets_out,
-        packets_in,
-        packets_out,
-        records: image.records,
-        digest: image.digest,
-    }
+    *rest = tail;
+    postcard::from_bytes(body).map_err(|_| damaged("a section does not decode"))
 }

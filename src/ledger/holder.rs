@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::ids::{NasId, NetworkId, PoolId, SessionId};
+use super::IN_FLIGHT_MS;
+use crate::ids::{NasId, NetworkId, PoolId, SessionId, TenantId};
 use crate::journal::record::{LeaseFacts, Owner, Role};
+use crate::limits::SUSPECT_SLOTS_MAX;
 use crate::model::Prefix;
 use crate::snapshot::types::Space;
 use crate::time::Stamp;
@@ -27,10 +29,15 @@ pub struct Grant {
     pub live: bool,
     /// When the holder got it (live) or left it (remembered).
     pub since: Stamp,
-    /// When it ends by itself.
+    /// When it ends by itself: the end of the lease, or without one of what the last Accept allowed.
     pub ends_at: Stamp,
-    /// End of the lease as the journal has it: what may be promised while the journal is unavailable.
+    /// Until when an Accept stands on it ([`Stamp::MAX`] without Session-Timeout); zero when none does.
+    pub accepted_until: Stamp,
+    /// End of the lease as the journal has it: what may be promised while the journal is unavailable. Zero without lease.
     pub durable_ends_at: Stamp,
+    /// When a record that ends it was last decided; zero when none is on its way. Volatile: whoever comes back to the
+    /// grant meanwhile gets a record of its own, decided later than this.
+    pub leaving: Stamp,
     /// Lease, if DHCP.
     pub lease: Option<Box<LeaseFacts>>,
     /// NAS it came through, if RADIUS.
@@ -41,11 +48,25 @@ pub struct Grant {
     pub sequence: u64,
 }
 
+impl Grant {
+    /// Whether it is this prefix of this space.
+    pub fn is(&self, space: &Space, prefix: Prefix) -> bool {
+        self.prefix == prefix && *self.space == *space
+    }
+
+    /// Whether a lease stands on it. After an unclean stop no lease ends before `hold_until` (FIELD R3).
+    pub fn is_leased(&self, now: Stamp, hold_until: Stamp) -> bool {
+        self.lease.is_some() && self.ends_at.max(hold_until) > now
+    }
+}
+
 /// A RADIUS session as the journal has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
     /// Our id, carried in Class.
     pub id: SessionId,
+    /// Operator.
+    pub tenant: TenantId,
     /// NAS that reported it last.
     pub nas: NasId,
     /// The NAS's own id.
@@ -74,7 +95,8 @@ pub struct Session {
     pub digest: u64,
 }
 
-/// An Accept that no Start has confirmed yet. Volatile.
+/// An Accept that no Start has confirmed yet. Volatile. After `until` it is suspect (FIELD R2): it no longer keeps others
+/// from the slot, but still tells whose Stop may end the slot's grants.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pending {
     /// Session id that the Accept carried in Class.
@@ -87,6 +109,8 @@ pub struct Pending {
     pub digest: u64,
     /// When the Accept was decided.
     pub at: Stamp,
+    /// The Accept before it, which stands again when this one's records are aborted.
+    pub replaced: Option<Box<Pending>>,
 }
 
 /// Something chosen but not yet committed, or offered but not yet requested. Volatile.
@@ -96,12 +120,43 @@ pub struct Reservation {
     pub prefix: Prefix,
     /// What for.
     pub role: Role,
-    /// Pool it was chosen from.
+    /// Its address space.
+    pub space: Arc<Space>,
+    /// Pool it was chosen from; nil when none accounts for it.
     pub pool: PoolId,
-    /// An offer ends by itself at this stamp; a commit in flight has none.
-    pub offer_until: Option<Stamp>,
-    /// When it was chosen.
+    /// How far it has come.
+    pub stage: Stage,
+    /// When it was chosen, or its record last decided.
     pub since: Stamp,
+    /// The stamps of its records whose end is not known, oldest first: each names one. A journal that stalls may hold a
+    /// record longer than anybody waited before asking again. Zero stands for an answer that needed no record.
+    pub records: SmallVec<[Stamp; 1]>,
+}
+
+/// How far a reservation has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Offered to a DHCP client; ends by itself at this stamp.
+    Offered(Stamp),
+    /// Its record is on its way, and the answer waits for it: ends by [`super::Ledger::apply`] or [`super::Ledger::abort`],
+    /// one of which whoever submitted the record owes.
+    Waiting,
+    /// The client was answered without waiting. The address is its own until this stamp even if the record was lost
+    /// (FIELD R2), unless something proves that it left.
+    Answered(Stamp),
+}
+
+impl Reservation {
+    /// Whether its record was decided a moment ago, so that nobody need write it again yet.
+    pub const fn is_recent(&self, now: Stamp) -> bool {
+        !matches!(self.stage, Stage::Offered(_)) && now.since(self.since) < IN_FLIGHT_MS
+    }
+
+    /// Whether its record may still be in the journal's queue. Whoever waits for a record is told of its end, however
+    /// long that takes; of others only time tells.
+    pub const fn is_in_flight(&self, now: Stamp) -> bool {
+        matches!(self.stage, Stage::Waiting) || self.is_recent(now)
+    }
 }
 
 /// One of a holder's simultaneous sessions.
@@ -118,18 +173,54 @@ pub struct Slot {
     /// An Accept on its way to a session.
     pub pending: Option<Box<Pending>>,
     /// Chosen or offered, not committed.
-    pub reserved: SmallVec<[Reservation; 1]>,
+    pub reserved: Vec<Reservation>,
     /// Accounting records of its session that are waiting for the journal.
     pub records_in_flight: u8,
+    /// When the last of them was decided.
+    pub recorded_at: Stamp,
 }
 
 impl Slot {
-    /// Whether somebody uses it at `now`, so that another owner may not have it.
-    pub fn is_live(&self, now: Stamp) -> bool {
+    /// Whether somebody uses it at `now`, so that it counts against the holder's limit. No lease ends before `hold_until`.
+    pub fn is_live(&self, now: Stamp, hold_until: Stamp) -> bool {
+        let chosen = |reserved: &Reservation| match reserved.stage {
+            Stage::Offered(until) => until > now,
+            Stage::Waiting => true,
+            // The Accept itself says for how long.
+            Stage::Answered(_) => false,
+        };
         self.session.is_some()
-            || self.pending.as_ref().is_some_and(|pending| pending.until > now)
-            || self.reserved.iter().any(|reserved| reserved.offer_until.is_none_or(|until| until > now))
-            || self.grants.iter().any(|grant| grant.live && grant.lease.is_some() && grant.ends_at > now)
+            || self.is_pending(now)
+            || self.reserved.iter().any(chosen)
+            || self.grants.iter().any(|grant| grant.live && grant.is_leased(now, hold_until))
+    }
+
+    /// Whether an Accept that nothing was heard of still allows somebody to use the slot's addresses (FIELD R2): it does
+    /// not count against the limit, and nobody else may have the slot.
+    pub fn is_suspect(&self, now: Stamp) -> bool {
+        let allowed =
+            |reserved: &Reservation| matches!(reserved.stage, Stage::Answered(until) if until > now);
+        self.reserved.iter().any(allowed)
+            || self.grants.iter().any(|grant| grant.live && grant.accepted_until > now)
+    }
+
+    /// Whether an Accept waits for its Start, within the window given to it.
+    pub fn is_pending(&self, now: Stamp) -> bool {
+        self.pending.as_ref().is_some_and(|pending| pending.until > now)
+    }
+
+    /// Whether accounting records of the slot may still be in the journal's queue.
+    pub const fn is_recording(&self, now: Stamp) -> bool {
+        self.records_in_flight > 0 && now.since(self.recorded_at) < IN_FLIGHT_MS
+    }
+
+    /// Whether it can be forgotten.
+    pub fn is_empty(&self, now: Stamp) -> bool {
+        self.grants.is_empty()
+            && self.session.is_none()
+            && self.pending.is_none()
+            && self.reserved.is_empty()
+            && !self.is_recording(now)
     }
 
     /// The live or remembered grant for `role` that satisfies `fits`, live ones first.
@@ -137,13 +228,19 @@ impl Slot {
         let candidates = || self.grants.iter().filter(|grant| grant.role == role && fits(grant));
         candidates().find(|grant| grant.live).or_else(|| candidates().max_by_key(|grant| grant.since))
     }
+
+    /// Whether the slot uses exactly this prefix, or is about to.
+    pub fn stands_on(&self, space: &Space, prefix: Prefix) -> bool {
+        self.grants.iter().any(|grant| grant.live && grant.is(space, prefix))
+            || self.reserved.iter().any(|reserved| reserved.prefix == prefix && *reserved.space == *space)
+    }
 }
 
 /// One holder: a service, or a DHCP client without one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HolderState {
     /// Its slots; nearly always one.
-    pub slots: SmallVec<[Slot; 1]>,
+    pub slots: Vec<Slot>,
 }
 
 /// Why no slot is to be had.
@@ -154,33 +251,70 @@ pub struct SlotsTaken {
 }
 
 impl HolderState {
-    /// The slot for `owner` (FIELD R7): its own, live or not; else a free one; else a new one below `limit`.
-    pub fn choose_slot(&mut self, owner: Owner, limit: u8, now: Stamp) -> Result<&mut Slot, SlotsTaken> {
+    /// The slot for `owner` (FIELD R7): its own, live or not; else one that nobody uses; else a new one. All but its own
+    /// live one only below `limit`.
+    pub fn choose_slot(
+        &mut self,
+        owner: Owner,
+        limit: u8,
+        now: Stamp,
+        hold_until: Stamp,
+    ) -> Result<&mut Slot, SlotsTaken> {
+        let is_live = |slot: &Slot| slot.is_live(now, hold_until);
+        let live = self.slots.iter().filter(|slot| is_live(slot)).count();
         let own = self.slots.iter().position(|slot| slot.owner.matches(owner));
         let same_unknown =
             || self.slots.iter().position(|slot| owner.is_unknown() && slot.owner.is_unknown());
-        let free = || self.slots.iter().position(|slot| !slot.is_live(now) && slot.number < limit);
-        let index = if let Some(index) = own.or_else(same_unknown).or_else(free) {
-            index
-        } else {
-            let number = (0..limit).find(|number| self.slots.iter().all(|slot| slot.number != *number));
-            let Some(number) = number else {
-                return Err(SlotsTaken { limit });
-            };
-            self.slots.push(Slot { number, owner, ..Slot::default() });
-            self.slots.len() - 1
+        let own = own.or_else(same_unknown);
+        let may_have =
+            |index: &usize| self.slots.get(*index).is_some_and(is_live) || live < usize::from(limit);
+        let free = || self.slots.iter().position(|slot| !is_live(slot) && !slot.is_suspect(now));
+        let index = match own {
+            Some(own) if may_have(&own) => own,
+            Some(_) => return Err(SlotsTaken { limit }),
+            None if live >= usize::from(limit) => return Err(SlotsTaken { limit }),
+            None => match free() {
+                Some(free) => free,
+                None => self.new_slot(owner, limit, is_live).ok_or(SlotsTaken { limit })?,
+            },
         };
         self.slots.get_mut(index).ok_or(SlotsTaken { limit })
+    }
+
+    /// Makes a slot beside suspect ones; when there are too many of those, the first of them is given up.
+    fn new_slot(&mut self, owner: Owner, limit: u8, is_live: impl Fn(&Slot) -> bool) -> Option<usize> {
+        let number = (0..u8::MAX).find(|number| self.slots.iter().all(|slot| slot.number != *number));
+        match number {
+            Some(number) if self.slots.len() < usize::from(limit) + SUSPECT_SLOTS_MAX => {
+                Some(self.push(Slot { number, owner, ..Slot::default() }))
+            }
+            _ => self.slots.iter().position(|slot| !is_live(slot)),
+        }
     }
 
     /// The slot with this number, made if missing: used by `apply`.
     pub fn slot_mut(&mut self, number: u8) -> &mut Slot {
         let known = self.slots.iter().position(|slot| slot.number == number);
-        let index = known.unwrap_or_else(|| {
-            self.slots.push(Slot { number, ..Slot::default() });
-            self.slots.len() - 1
-        });
+        let index = known.unwrap_or_else(|| self.push(Slot { number, ..Slot::default() }));
         &mut self.slots[index]
+    }
+
+    /// Slots are large and nearly always one: no room is kept for more.
+    fn push(&mut self, slot: Slot) -> usize {
+        self.slots.reserve_exact(1);
+        self.slots.push(slot);
+        self.slots.len() - 1
+    }
+
+    /// Forgets slots with nothing in them. Returns whether none is left.
+    pub(super) fn forget_empty(&mut self, now: Stamp) -> bool {
+        self.slots.retain(|slot| !slot.is_empty(now));
+        self.slots.is_empty()
+    }
+
+    /// Whether any slot uses exactly this prefix, or is about to.
+    pub(super) fn stands_on(&self, space: &Space, prefix: Prefix) -> bool {
+        self.slots.iter().any(|slot| slot.stands_on(space, prefix))
     }
 
     /// The slot of a session, confirmed or pending.

@@ -1,12 +1,14 @@
 //! What DHCP needs of the ledger besides admission: offers, renewals, releases.
 
+use std::sync::Arc;
+
 use smallvec::SmallVec;
 
-use super::admit::{fits, offer_fits};
-use super::holder::{Grant, Reservation};
+use super::admit::{covers, ending, fits, merged};
+use super::holder::{HolderState, Reservation, Slot, Stage};
 use super::{AdmitRequest, Denied, Ledger, Want, WantSource};
 use crate::ids::PoolId;
-use crate::journal::record::{Holder, LeaseFacts, Owner, Record, ReleaseReason, ReleaseRecord, Role};
+use crate::journal::record::{Holder, LeaseFacts, Owner, Record, ReleaseReason, Role};
 use crate::model::Prefix;
 use crate::snapshot::types::Space;
 use crate::time::Stamp;
@@ -47,55 +49,70 @@ impl Ledger {
         until: Stamp,
     ) -> Result<Offered, Denied> {
         let mut shard = self.shard(request.holder).lock();
-        let holder = shard.holders.entry(request.holder.0).or_default();
-        let slot = holder
-            .choose_slot(request.owner, request.max_slots, request.now)
-            .map_err(|taken| Denied::SlotsTaken { limit: taken.limit })?;
-        self.drop_stale_offers(request.holder, slot, request.now);
-        let known = slot.grant_for(want.role, |grant| fits(grant, want, request.space)).cloned();
-        if let Some(grant) = known.as_ref().filter(|grant| grant.live) {
-            return Ok(Offered { prefix: grant.prefix, pool: grant.pool });
+        let state = shard.holders.entry(request.holder.0).or_default();
+        self.drop_stale_offers(request.holder, state, request.now);
+        let offered = self.offer_to(state, request, want, until);
+        if offered.is_err() && state.forget_empty(request.now) {
+            shard.holders.remove(&request.holder.0);
         }
-        if let Some(offer) = slot.reserved.iter_mut().find(|reserved| offer_fits(reserved, want)) {
-            offer.offer_until = offer.offer_until.map(|_| until);
+        offered
+    }
+
+    fn offer_to(
+        &self,
+        state: &mut HolderState,
+        request: &AdmitRequest<'_>,
+        want: &Want<'_>,
+        until: Stamp,
+    ) -> Result<Offered, Denied> {
+        let slot = state
+            .choose_slot(request.owner, request.max_slots, request.now, self.hold_until())
+            .map_err(|taken| Denied::SlotsTaken { limit: taken.limit })?;
+        let known = slot
+            .grant_for(want.role, |grant| fits(grant, want, request.space))
+            .map(|grant| (grant.live, grant.prefix, grant.pool));
+        if let Some((true, prefix, pool)) = known {
+            return Ok(Offered { prefix, pool });
+        }
+        if let Some(offer) = slot.reserved.iter_mut().find(|reserved| covers(reserved, want, request.space)) {
+            if matches!(offer.stage, Stage::Offered(_)) {
+                offer.stage = Stage::Offered(until);
+            }
             return Ok(Offered { prefix: offer.prefix, pool: offer.pool });
         }
         let (prefix, pool) = match want.source {
-            WantSource::Fixed(prefix) => {
-                if self.fixed_conflict(request.space, prefix, request.holder) {
-                    return Err(Denied::AddressInUse { prefix });
+            // Assigned by name: nobody else can be given it, so there is nothing to hold.
+            WantSource::Fixed(prefix) => return self.offer_assigned(request, prefix),
+            WantSource::Pools(pools) => {
+                let last =
+                    known.and_then(|(_, prefix, pool)| self.reclaim(request, prefix, pool, slot.number));
+                match last {
+                    Some(last) => last,
+                    None => self.choose(request, want.role, pools, slot.number)?,
                 }
-                // Assigned by name: nobody else can be given it, so there is nothing to hold.
-                return Ok(Offered { prefix, pool: PoolId::default() });
             }
-            WantSource::Pools(pools) => match self.reclaim(request, known.as_ref(), slot.number) {
-                Some(own) => own,
-                None => self.choose(request, want.role, pools, slot.number)?,
-            },
         };
-        slot.owner = if slot.owner.is_unknown() { request.owner } else { slot.owner };
+        // Whoever asks has the slot from now on: nobody else used it.
+        slot.owner = merged(slot.owner, request.owner);
+        slot.reserved.reserve_exact(1);
         slot.reserved.push(Reservation {
             prefix,
             role: want.role,
+            space: Arc::clone(request.space),
             pool,
-            offer_until: Some(until),
+            stage: Stage::Offered(until),
             since: request.now,
+            records: SmallVec::new(),
         });
         Ok(Offered { prefix, pool })
     }
 
-    fn reclaim(
-        &self,
-        request: &AdmitRequest<'_>,
-        known: Option<&Grant>,
-        slot: u8,
-    ) -> Option<(Prefix, PoolId)> {
-        let known = known?;
-        let pool = self.pool(known.pool)?;
-        let assigned_elsewhere = (request.fixed_holder)(request.space.key(), known.prefix)
-            .is_some_and(|service| service.0 != request.holder.0);
-        (!assigned_elsewhere && pool.claim(known.prefix, request.holder, slot, false))
-            .then_some((known.prefix, pool.id))
+    fn offer_assigned(&self, request: &AdmitRequest<'_>, prefix: Prefix) -> Result<Offered, Denied> {
+        if self.is_used_elsewhere(request.space.key(), prefix, request.holder, None) {
+            return Err(Denied::AddressInUse { prefix });
+        }
+        let pool = self.pool_over(request.space.key(), prefix);
+        Ok(Offered { prefix, pool: pool.map_or_else(PoolId::default, |pool| pool.id) })
     }
 
     /// What is known of an address in use or remembered, whoever has it: a unicast renewal carries no option 82, so the
@@ -118,14 +135,11 @@ impl Ledger {
 
     /// The holder and slot that have, or had last, exactly this prefix.
     pub fn holder_of(&self, space: &Space, prefix: Prefix) -> Option<(Holder, u8)> {
-        if let Some(pool) = self.pool_over(space.key(), prefix) {
-            return pool
-                .entry(prefix)
-                .map(|(holder, slot, _)| (holder, slot))
-                .filter(|(holder, _)| holder.0 != 0);
+        if let Some(stand) = self.apart.entry(space.key(), prefix) {
+            return Some((stand.holder, stand.slot));
         }
-        let (first, len) = prefix.raw();
-        self.fixed.lock().get(&(space.key(), first, len)).map(|grant| (grant.holder, grant.slot))
+        let (holder, slot, _) = self.pool_over(space.key(), prefix)?.entry(prefix)?;
+        (holder.0 != 0).then_some((holder, slot))
     }
 
     /// Forgets an offer that the client did not take.
@@ -134,29 +148,24 @@ impl Ledger {
         let Some(state) = shard.holders.get_mut(&holder.0) else {
             return;
         };
-        for slot in &mut state.slots {
-            let offered =
-                |reserved: &Reservation| reserved.prefix == prefix && reserved.offer_until.is_some();
-            if let Some(found) = slot.reserved.iter().position(offered) {
-                let offer = slot.reserved.remove(found);
-                if let Some(pool) = self.pool(offer.pool) {
-                    pool.abort(prefix, holder);
-                }
-            }
-        }
+        self.drop_reservations(holder, state, |_, reserved| {
+            reserved.prefix == prefix && matches!(reserved.stage, Stage::Offered(_))
+        });
     }
 
     /// Forgets what is offered to a client that chose another server, whatever address that was.
     pub fn withdraw_offers(&self, holder: Holder, owner: Owner) {
         let mut shard = self.shard(holder).lock();
-        let slots = shard.holders.get_mut(&holder.0).map(|state| state.slots.iter_mut());
-        for slot in slots.into_iter().flatten().filter(|slot| slot.owner.matches(owner)) {
-            // Every offer has ended by then; what is in flight to the journal has no end and stays.
-            self.drop_stale_offers(holder, slot, Stamp::MAX);
-        }
+        let Some(state) = shard.holders.get_mut(&holder.0) else {
+            return;
+        };
+        self.drop_reservations(holder, state, |slot, reserved| {
+            slot.owner.matches(owner) && matches!(reserved.stage, Stage::Offered(_))
+        });
     }
 
-    /// The record that ends a live grant; `None` when the holder has no such live grant or a session still uses it.
+    /// The record that ends a live grant; `None` when the holder has no such live grant, or a session or Accept
+    /// still stands on it.
     pub fn release(
         &self,
         holder: Holder,
@@ -165,24 +174,19 @@ impl Ledger {
         reason: ReleaseReason,
         now: Stamp,
     ) -> Option<Record> {
-        let shard = self.shard(holder).lock();
-        let state = shard.holders.get(&holder.0)?;
-        let slot = state.slots.iter().find(|slot| {
-            slot.grants.iter().any(|grant| grant.prefix == prefix && grant.live && *grant.space == *space)
-        })?;
-        // Session and lease are two evidences of one grant (FIELD R9): one of them ending does not end the other.
-        if slot.session.is_some() && reason != ReleaseReason::Declined {
+        let mut shard = self.shard(holder).lock();
+        let state = shard.holders.get_mut(&holder.0)?;
+        let of = |slot: &&mut Slot| slot.grants.iter().any(|grant| grant.live && grant.is(space, prefix));
+        let slot = state.slots.iter_mut().find(of)?;
+        let (number, has_session) = (slot.number, slot.session.is_some());
+        let grant = slot.grants.iter_mut().find(|grant| grant.live && grant.is(space, prefix))?;
+        // Session and lease are two evidences of one grant (FIELD R9): one of them ending does not end the other, nor an
+        // Accept that nothing was heard of (FIELD R2).
+        if (has_session || grant.accepted_until > now) && reason != ReleaseReason::Declined {
             return None;
         }
-        Some(Record::Release(ReleaseRecord {
-            at: now,
-            tenant: space.tenant,
-            vrf: SmallVec::from_slice(space.vrf.as_bytes()),
-            prefix,
-            holder,
-            slot: slot.number,
-            reason,
-        }))
+        let at = now.max(grant.since);
+        Some(ending(grant, holder, number, at, now, reason))
     }
 
     /// Live grants of a role that a holder has, for decisions that must not change anything.

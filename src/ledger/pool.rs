@@ -5,19 +5,27 @@
 //! comes back while nobody else has it gets it again. Choosing reserves in the same step; a reservation is volatile and
 //! ends by commit or abort.
 //!
-//! Invariant: free + reserved + held + granted + quarantined + declined = size, at every moment.
+//! Invariant: free + reserved + held + granted + quarantined + declined + assigned = size, at every moment. It holds by
+//! construction: every change of an address goes through [`Tally::set`], which moves it from one tally to another.
+//!
+//! What a pool does not know: live prefixes outside its ranges (those of an edited pool, routed subnets, assignments by
+//! name) stand in `Apart`, and the ledger looks there after a choice.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
-use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasherDefault, Hasher};
 
+use super::layout::Layout;
+use super::tally::{DeclinedAddress, Entry, Stray, Tally};
 use crate::ids::PoolId;
 use crate::journal::record::Holder;
 use crate::model::Prefix;
 use crate::snapshot::types::Pool;
 use crate::time::Stamp;
 
-/// Grants in one block: the unit of ownership between nodes (FIELD R5).
+/// Grants in one block: the unit of ownership between nodes (FIELD R5), and of memory.
 pub const BLOCK_GRANTS: u32 = 256;
 
 /// Hashes integers that are already well spread, or made so by one multiplication.
@@ -33,6 +41,10 @@ impl Hasher for SpreadHasher {
         for byte in bytes {
             self.write_u64(u64::from(*byte));
         }
+    }
+
+    fn write_u32(&mut self, value: u32) {
+        self.write_u64(u64::from(value));
     }
 
     fn write_u64(&mut self, value: u64) {
@@ -60,37 +72,21 @@ pub enum EntryState {
     Released(Stamp),
     /// Somebody else answers at it; out of use until this stamp (DHCPDECLINE).
     Declined(Stamp),
-    /// Set aside: a service has it assigned by name.
+    /// Set aside: a service has it assigned by name, or it is in use outside this pool.
     Assigned,
 }
 
-/// Last holder, slot, release and opening sequence of an address before it was chosen anew.
-type Before = Option<(Holder, u8, Stamp, u64)>;
-
-#[derive(Clone, Copy, Debug)]
-struct Entry {
-    holder: Holder,
-    slot: u8,
-    state: EntryState,
-    /// Journal sequence of the grant that opened it.
-    sequence: u64,
-    /// What to return to when a reservation is aborted.
-    before: Before,
-}
-
-#[derive(Debug, Default)]
-struct Inner {
-    layout: Layout,
-    /// One bit per grant that this node may choose and nobody has used yet.
-    never_used: Vec<u64>,
-    cursor: usize,
-    never_used_left: u32,
-    used: SpreadMap<u128, Entry>,
-    /// Released addresses, oldest first; validated against `used` when taken.
-    released: VecDeque<(u128, Stamp)>,
-    reserved: u32,
-    granted: u32,
-    quarantine_cuts: u64,
+/// What a committed grant met in the pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// The address is the holder's.
+    Ours,
+    /// It is the holder's now, and was in use by this one: never expected in live operation.
+    Displaced(Holder),
+    /// A newer grant stands: a checkpoint lists shards at different sequences.
+    Outdated,
+    /// Not an address of this pool.
+    Outside,
 }
 
 /// How many grants of a pool are in which state.
@@ -110,57 +106,8 @@ pub struct PoolCounts {
     pub quarantined: u32,
     /// Taken out of use by DHCPDECLINE.
     pub declined: u32,
-    /// Set aside because a service has it assigned by name.
+    /// Set aside because a service has it assigned by name, or it is in use outside this pool.
     pub assigned: u32,
-}
-
-/// Where a pool's grants lie.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Layout {
-    wide_len: u8,
-    quarantine_ms: u64,
-    draining: bool,
-    /// (first address, first offset, count) of each range.
-    ranges: Vec<(u128, u32, u32)>,
-    size: u32,
-}
-
-impl Layout {
-    fn of(pool: &Pool) -> Self {
-        let mut layout = Self {
-            wide_len: pool.wide_len.min(128),
-            quarantine_ms: u64::from(pool.quarantine) * 1000,
-            draining: pool.draining,
-            ..Self::default()
-        };
-        for range in &pool.ranges {
-            let span = range.last.first().saturating_sub(range.first.first());
-            let count = u32::try_from((span >> layout.step_bits()) + 1).unwrap_or(u32::MAX).min(1 << 22);
-            layout.ranges.push((range.first.first(), layout.size, count));
-            layout.size = layout.size.saturating_add(count);
-        }
-        layout
-    }
-
-    const fn step_bits(&self) -> u32 {
-        128 - self.wide_len as u32
-    }
-
-    fn offset_of(&self, address: u128) -> Option<u32> {
-        let step = self.step_bits();
-        self.ranges.iter().find_map(|(first, base, count)| {
-            let distance = address.checked_sub(*first)?;
-            let steps = distance >> step;
-            (steps << step == distance && steps < u128::from(*count)).then(|| base + steps as u32)
-        })
-    }
-
-    fn address_of(&self, offset: u32) -> Option<u128> {
-        self.ranges
-            .iter()
-            .find(|(_, base, count)| offset >= *base && offset - base < *count)
-            .map(|(first, base, _)| first + (u128::from(offset - base) << self.step_bits()))
-    }
 }
 
 /// The allocation state of one pool.
@@ -170,50 +117,77 @@ pub struct PoolLedger {
     pub id: PoolId,
     /// Key of its address space.
     pub space_key: u64,
-    inner: Mutex<Inner>,
+    /// Whether another pool of the space has some of the same addresses.
+    pub(super) overlapped: AtomicBool,
+    inner: Mutex<Tally>,
 }
 
 impl PoolLedger {
     /// An empty pool as compiled; `owns` tells which blocks this node may choose from.
     pub fn new(pool: &Pool, owns: &dyn Fn(u32) -> bool) -> Self {
-        let space_key = pool.space.key();
-        let ledger = Self { id: PoolId(pool.id), space_key, inner: Mutex::new(Inner::default()) };
-        ledger.configure(pool, owns);
+        let ledger = Self {
+            id: PoolId(pool.id),
+            space_key: pool.space.key(),
+            overlapped: AtomicBool::new(false),
+            inner: Mutex::new(Tally::default()),
+        };
+        ledger.configure(pool, owns, &mut |_| {});
         ledger
     }
 
     /// Number of blocks of a pool as compiled.
     pub fn blocks_of(pool: &Pool) -> u32 {
-        Layout::of(pool).size.div_ceil(BLOCK_GRANTS)
+        Layout::of(pool).size().div_ceil(BLOCK_GRANTS)
     }
 
-    /// Takes over an edited pool or changed block ownership. What is in use stays in use, even outside the new ranges;
-    /// it is not chosen again there.
-    pub fn configure(&self, pool: &Pool, owns: &dyn Fn(u32) -> bool) {
+    /// Takes over an edited pool or changed block ownership. What is in use and no longer among the pool's grants is
+    /// handed to `stray` before the pool forgets it.
+    pub(super) fn configure(&self, pool: &Pool, owns: &dyn Fn(u32) -> bool, stray: &mut dyn FnMut(Stray)) {
+        let layout = Layout::of(pool);
+        let size = layout.size();
+        let blocks = size.div_ceil(BLOCK_GRANTS);
         let mut inner = self.inner.lock();
-        inner.layout = Layout::of(pool);
-        let size = inner.layout.size;
-        inner.never_used = vec![0; size.div_ceil(64) as usize];
-        inner.never_used_left = 0;
-        inner.cursor = 0;
-        for offset in (0..size).filter(|offset| owns(offset / BLOCK_GRANTS)) {
-            inner.set_never_used(offset);
+        let mut next = Tally {
+            layout,
+            owned: (0..blocks).map(owns).collect(),
+            never_used: vec![0; size.div_ceil(64) as usize],
+            blocks: (0..blocks).map(|_| None).collect(),
+            quarantine_cuts: inner.quarantine_cuts,
+            ..Tally::default()
+        };
+        for offset in 0..size {
+            next.set_never_used(offset);
         }
-        let taken: Vec<u32> = inner.used.keys().filter_map(|first| inner.layout.offset_of(*first)).collect();
-        for offset in taken {
-            inner.clear_never_used(offset);
-        }
+        inner.carry_over(&mut next, stray);
+        *inner = next;
     }
 
-    /// Grants nothing new from now on.
-    pub fn drain(&self) {
-        self.inner.lock().layout.draining = true;
+    /// Hands everything in use to `stray` and forgets it: the pool is no more.
+    pub(super) fn dissolve(&self, stray: &mut dyn FnMut(Stray)) {
+        let mut inner = self.inner.lock();
+        let mut next = Tally::default();
+        inner.carry_over(&mut next, stray);
+        *inner = next;
+    }
+
+    /// The first and last address of each range, and the length of a grant in 128-bit terms.
+    pub(super) fn spans(&self) -> (u8, Vec<(u128, u128)>) {
+        let inner = self.inner.lock();
+        (inner.layout.wide_len(), inner.layout.spans())
     }
 
     /// Whether `prefix` is one of the pool's grants.
     pub fn contains(&self, prefix: Prefix) -> bool {
+        self.inner.lock().offset_of(prefix).is_some()
+    }
+
+    /// Whether a grant of the pool that overlaps `prefix` is in use by another holder, or on its way to one.
+    pub(super) fn is_used_by_another(&self, prefix: Prefix, holder: Holder) -> bool {
         let inner = self.inner.lock();
-        prefix.raw().1 == inner.layout.wide_len && inner.layout.offset_of(prefix.first()).is_some()
+        inner
+            .layout
+            .overlapping(prefix)
+            .any(|offsets| inner.known_in(offsets).any(|(_, entry)| entry.is_in_use_by_another(holder)))
     }
 
     /// Chooses an address for a newcomer and reserves it. `refused` tells which prefixes are assigned to others by name.
@@ -225,287 +199,194 @@ impl PoolLedger {
         refused: &dyn Fn(Prefix) -> bool,
     ) -> Option<Prefix> {
         let mut inner = self.inner.lock();
-        if inner.layout.draining {
+        if inner.layout.draining() {
             return None;
         }
         loop {
-            let (first, before) = match inner.next_never_used() {
-                Some(offset) => (inner.layout.address_of(offset)?, None),
+            let offset = match inner.next_never_used() {
+                Some(offset) => offset,
                 None => inner.next_released(now)?,
             };
-            let prefix = Prefix::from_raw(first, inner.layout.wide_len)?;
+            let prefix = inner.layout.prefix_of(offset)?;
             if refused(prefix) {
-                // Assigned by name to somebody: set aside until `reconsider` finds that it no longer is.
-                let (holder, slot, _, sequence) = before.unwrap_or((Holder(0), 0, Stamp::ZERO, 0));
-                inner
-                    .used
-                    .insert(first, Entry { holder, slot, state: EntryState::Assigned, sequence, before });
+                inner.set_aside(offset);
                 continue;
             }
-            inner.reserved += 1;
-            inner
-                .used
-                .insert(first, Entry { holder, slot, state: EntryState::Reserved, sequence: 0, before });
+            inner.reserve(offset, holder, slot);
             return Some(prefix);
         }
     }
 
     /// Reserves a particular address, if it is free or was `holder`'s own last one. With `assigned`, because the address
-    /// is assigned to `holder` by name, also if another holder had it last and left.
+    /// is assigned to `holder` by name or in use by it, also if another holder had it last and left, or the pool drains.
     pub fn claim(&self, prefix: Prefix, holder: Holder, slot: u8, assigned: bool) -> bool {
         let mut inner = self.inner.lock();
-        let first = prefix.first();
-        let fits = prefix.raw().1 == inner.layout.wide_len;
-        let Some(offset) = inner.layout.offset_of(first).filter(|_| fits) else {
+        let Some(offset) = inner.offset_of(prefix) else {
             return false;
         };
-        let before = match inner.used.get(&first).copied() {
-            None => {
-                inner.clear_never_used(offset);
-                None
-            }
-            Some(Entry {
-                state: EntryState::Released(at), holder: last, slot: last_slot, sequence, ..
-            }) if last == holder || assigned => Some((last, last_slot, at, sequence)),
-            Some(Entry { state: EntryState::Assigned, before, .. }) if assigned => before,
-            Some(_) => return false,
+        if inner.layout.draining() && !assigned {
+            return false;
+        }
+        let entry = inner.entry(offset);
+        let allowed = match entry.state {
+            None => assigned || inner.is_owned(offset),
+            Some(EntryState::Released(_)) => assigned || entry.holder() == holder,
+            Some(EntryState::Assigned) => assigned,
+            Some(EntryState::Reserved | EntryState::Granted | EntryState::Declined(_)) => false,
         };
-        inner.reserved += 1;
-        inner.used.insert(first, Entry { holder, slot, state: EntryState::Reserved, sequence: 0, before });
-        true
+        if allowed {
+            inner.reserve(offset, holder, slot);
+        }
+        allowed
     }
 
     /// Gives a reservation back.
     pub fn abort(&self, prefix: Prefix, holder: Holder) {
         let mut inner = self.inner.lock();
-        let first = prefix.first();
-        let Some(entry) = inner.used.get(&first).copied() else {
-            return;
-        };
-        if entry.state != EntryState::Reserved || entry.holder != holder {
+        if let Some(offset) = inner.reserved_by(prefix, holder) {
+            inner.restore(offset);
+        }
+    }
+
+    /// Sets a reserved address aside because it is in use outside this pool, until [`PoolLedger::bring_back`].
+    pub(super) fn set_aside(&self, prefix: Prefix, holder: Holder) {
+        let mut inner = self.inner.lock();
+        if let Some(offset) = inner.reserved_by(prefix, holder) {
+            inner.restore(offset);
+            inner.set_aside(offset);
+        }
+    }
+
+    /// Makes what was set aside and overlaps `prefix` choosable again; what is still assigned by name is set aside again
+    /// when its turn comes.
+    pub(super) fn bring_back(&self, prefix: Prefix) {
+        let mut inner = self.inner.lock();
+        if inner.assigned.is_empty() {
             return;
         }
-        inner.reserved -= 1;
-        inner.restore(first, entry.before);
+        let spans: Vec<_> = inner.layout.overlapping(prefix).collect();
+        for offsets in spans {
+            let back: Vec<u32> = inner.assigned.range(offsets).copied().collect();
+            for offset in back {
+                inner.restore(offset);
+            }
+        }
     }
 
     /// Puts addresses that had been set aside as assigned by name, and no longer are, back among the choosable ones.
     pub fn reconsider(&self, refused: &dyn Fn(Prefix) -> bool) {
         let mut inner = self.inner.lock();
-        let len = inner.layout.wide_len;
-        let back: Vec<(u128, Entry)> = inner
-            .used
-            .iter()
-            .filter(|(_, entry)| entry.state == EntryState::Assigned)
-            .filter(|(first, _)| Prefix::from_raw(**first, len).is_some_and(|prefix| !refused(prefix)))
-            .map(|(first, entry)| (*first, *entry))
-            .collect();
-        for (first, entry) in back {
-            inner.restore(first, entry.before);
+        let assigned: Vec<u32> = inner.assigned.iter().copied().collect();
+        for offset in assigned {
+            if inner.layout.prefix_of(offset).is_some_and(|prefix| !refused(prefix)) {
+                inner.restore(offset);
+            }
         }
     }
 
     /// Who has the address, unless nobody ever did.
     pub fn entry(&self, prefix: Prefix) -> Option<(Holder, u8, EntryState)> {
         let inner = self.inner.lock();
-        inner.used.get(&prefix.first()).map(|entry| (entry.holder, entry.slot, entry.state))
+        let entry = inner.entry(inner.offset_of(prefix)?);
+        Some((entry.holder(), entry.slot, entry.state?))
     }
 
-    /// Applies a committed grant. Returns the holder that is displaced, if a live grant of another one was found: that
-    /// is never expected in live operation.
-    pub(super) fn granted(&self, prefix: Prefix, holder: Holder, slot: u8, sequence: u64) -> Option<Holder> {
+    /// Applies a committed grant.
+    pub(super) fn granted(&self, prefix: Prefix, holder: Holder, slot: u8, sequence: u64) -> Taken {
         let mut inner = self.inner.lock();
-        let first = prefix.first();
-        let mut displaced = None;
-        if let Some(entry) = inner.used.get(&first).copied() {
-            if entry.holder != holder && entry.state == EntryState::Granted {
-                if entry.sequence > sequence {
-                    // A checkpoint lists shards at different sequences: the newer grant stands.
-                    return None;
-                }
-                displaced = Some(entry.holder);
-            }
-            inner.forget(entry.state);
-        } else if let Some(offset) = inner.layout.offset_of(first) {
-            inner.clear_never_used(offset);
+        let Some(offset) = inner.offset_of(prefix) else {
+            return Taken::Outside;
+        };
+        let entry = inner.entry(offset);
+        if entry.sequence > sequence {
+            return Taken::Outdated;
         }
-        inner.granted += 1;
-        inner.used.insert(first, Entry { holder, slot, state: EntryState::Granted, sequence, before: None });
-        displaced
+        let displaced = entry.holder() != holder && entry.state == Some(EntryState::Granted);
+        inner.before.remove(&offset);
+        inner.set(offset, Entry::new(holder, slot, EntryState::Granted, sequence));
+        if displaced { Taken::Displaced(entry.holder()) } else { Taken::Ours }
     }
 
-    /// Applies a committed release; one of a former holder changes nothing.
-    pub(super) fn released(&self, prefix: Prefix, holder: Holder, at: Stamp) {
-        self.leave(prefix, holder, EntryState::Released(at));
+    /// Applies a committed release; one of a former holder changes nothing. With `again`, the holder is already on its
+    /// way back to the address, which therefore passes from granted to reserved without being anybody's in between.
+    pub(super) fn released(&self, prefix: Prefix, holder: Holder, at: Stamp, again: bool) {
+        let mut inner = self.inner.lock();
+        if let Some(offset) = inner.leave(prefix, holder, EntryState::Released(at))
+            && again
+        {
+            let slot = inner.entry(offset).slot;
+            inner.reserve(offset, holder, slot);
+        }
     }
 
     /// Applies a committed decline: out of use until `until`.
     pub(super) fn declined(&self, prefix: Prefix, holder: Holder, until: Stamp) {
-        self.leave(prefix, holder, EntryState::Declined(until));
-    }
-
-    fn leave(&self, prefix: Prefix, holder: Holder, state: EntryState) {
-        let mut inner = self.inner.lock();
-        let first = prefix.first();
-        let Some(entry) = inner.used.get(&first).copied() else {
-            return;
-        };
-        if entry.holder != holder || entry.state != EntryState::Granted {
-            return;
-        }
-        inner.forget(entry.state);
-        inner.used.insert(first, Entry { state, before: None, ..entry });
-        inner.queue(first, state);
+        self.inner.lock().leave(prefix, holder, EntryState::Declined(until));
     }
 
     /// Restores a remembered (not live) holder: used when loading a checkpoint.
     pub(super) fn remember(&self, prefix: Prefix, holder: Holder, slot: u8, at: Stamp, sequence: u64) {
-        let mut inner = self.inner.lock();
-        let first = prefix.first();
-        if inner.used.get(&first).is_some_and(|entry| entry.sequence >= sequence) {
-            return;
-        }
-        if let Some(offset) = inner.layout.offset_of(first) {
-            inner.clear_never_used(offset);
-        }
-        let state = EntryState::Released(at);
-        let entry = Entry { holder, slot, state, sequence, before: None };
-        if let Some(old) = inner.used.insert(first, entry) {
-            inner.forget(old.state);
-        }
-        inner.queue(first, state);
+        self.recall(prefix, Entry::new(holder, slot, EntryState::Released(at), sequence));
     }
 
-    /// How many grants are in which state at `now`. Walks what was ever used: for metrics and the API, not for packets.
+    /// Restores a declined address: used when loading a checkpoint.
+    pub(super) fn recall_declined(&self, known: &DeclinedAddress) {
+        let state = EntryState::Declined(known.until);
+        self.recall(known.prefix, Entry::new(known.holder, known.slot, state, known.sequence));
+    }
+
+    fn recall(&self, prefix: Prefix, entry: Entry) {
+        let mut inner = self.inner.lock();
+        let Some(offset) = inner.offset_of(prefix) else { return };
+        let known = inner.entry(offset);
+        let declined = matches!(entry.state, Some(EntryState::Declined(_)));
+        // A decline ends the very grant that the holder's shard may still list as live.
+        if known.sequence < entry.sequence || (declined && known.sequence == entry.sequence) {
+            inner.set(offset, entry);
+        }
+    }
+
+    /// The declined addresses, for a checkpoint: no holder remembers them.
+    pub(super) fn declined_addresses(&self) -> Vec<DeclinedAddress> {
+        let inner = self.inner.lock();
+        let declined = inner.declined.iter().map(|(_, offset)| (*offset, inner.entry(*offset)));
+        // What was chosen since its decline ended may yet be given back.
+        let chosen = inner.before.iter().map(|(offset, entry)| (*offset, *entry));
+        let known = declined.chain(chosen).filter_map(|(offset, entry)| {
+            let Some(EntryState::Declined(until)) = entry.state else { return None };
+            let prefix = inner.layout.prefix_of(offset)?;
+            let (holder, Entry { slot, sequence, .. }) = (entry.holder(), entry);
+            Some(DeclinedAddress { prefix, holder, slot, until, sequence })
+        });
+        known.collect()
+    }
+
+    /// How many grants are in which state at `now`. Everything is tallied as it changes, but for the boundary between
+    /// quarantined and held, which is walked from its nearer end.
     pub fn counts(&self, now: Stamp) -> PoolCounts {
         let inner = self.inner.lock();
-        let mut counts = PoolCounts {
-            size: inner.never_used_left + inner.used.len() as u32,
+        let idle = inner.released.len() + inner.released_elsewhere.len();
+        let quarantined =
+            inner.quarantined(&inner.released, now) + inner.quarantined(&inner.released_elsewhere, now);
+        let (declined, assigned) = (inner.declined.len() as u32, inner.assigned.len() as u32);
+        PoolCounts {
+            size: inner.never_used_left + inner.reserved + inner.granted + idle as u32 + declined + assigned,
             free: inner.never_used_left,
-            ..PoolCounts::default()
-        };
-        for entry in inner.used.values() {
-            match entry.state {
-                EntryState::Reserved => counts.reserved += 1,
-                EntryState::Granted => counts.granted += 1,
-                EntryState::Assigned => counts.assigned += 1,
-                EntryState::Released(at) if now.since(at) >= inner.layout.quarantine_ms => counts.held += 1,
-                EntryState::Released(_) => counts.quarantined += 1,
-                EntryState::Declined(_) => counts.declined += 1,
-            }
+            reserved: inner.reserved,
+            held: (idle - quarantined) as u32,
+            granted: inner.granted,
+            quarantined: quarantined as u32,
+            declined,
+            assigned,
         }
-        counts
     }
 
     /// Addresses taken out of quarantine early because nothing else was left, since start.
     pub fn quarantine_cuts(&self) -> u64 {
         self.inner.lock().quarantine_cuts
     }
-}
 
-impl EntryState {
-    const fn released_at(self) -> Stamp {
-        match self {
-            Self::Released(at) | Self::Declined(at) => at,
-            Self::Reserved | Self::Granted | Self::Assigned => Stamp::ZERO,
-        }
-    }
-}
-
-impl Inner {
-    fn next_never_used(&mut self) -> Option<u32> {
-        if self.never_used_left == 0 {
-            return None;
-        }
-        let words = self.never_used.len();
-        for _ in 0..words {
-            let word = self.never_used.get_mut(self.cursor)?;
-            if *word != 0 {
-                let bit = word.trailing_zeros();
-                *word &= *word - 1;
-                self.never_used_left -= 1;
-                return Some(self.cursor as u32 * 64 + bit);
-            }
-            self.cursor = (self.cursor + 1) % words;
-        }
-        None
-    }
-
-    fn next_released(&mut self, now: Stamp) -> Option<(u128, Before)> {
-        // Declined addresses found on the way go back to the end; each is looked at once.
-        for _ in 0..self.released.len() {
-            let (first, queued_at) = self.released.pop_front()?;
-            let Some(entry) = self.used.get(&first).copied() else {
-                continue;
-            };
-            if self.layout.offset_of(first).is_none() {
-                continue;
-            }
-            match entry.state {
-                EntryState::Released(at) if at == queued_at => {
-                    if now.since(at) < self.layout.quarantine_ms {
-                        self.quarantine_cuts += 1;
-                    }
-                    return Some((first, Some((entry.holder, entry.slot, at, entry.sequence))));
-                }
-                EntryState::Declined(until) if until == queued_at => {
-                    if until <= now {
-                        return Some((first, Some((entry.holder, entry.slot, until, entry.sequence))));
-                    }
-                    self.released.push_back((first, until));
-                }
-                _ => {}
-            }
-        }
-        None
-    }
-
-    /// Puts an address back to what it was before it was chosen.
-    fn restore(&mut self, first: u128, before: Before) {
-        if let Some((holder, slot, at, sequence)) = before {
-            let state = EntryState::Released(at);
-            self.used.insert(first, Entry { holder, slot, state, sequence, before: None });
-            self.queue(first, state);
-        } else {
-            self.used.remove(&first);
-            if let Some(offset) = self.layout.offset_of(first) {
-                self.set_never_used(offset);
-            }
-        }
-    }
-
-    fn queue(&mut self, first: u128, state: EntryState) {
-        let at = state.released_at();
-        // Checkpoints and inheritance may arrive out of order; live releases come in order and cost one comparison.
-        let position =
-            self.released.iter().rposition(|(_, queued)| *queued <= at).map_or(0, |index| index + 1);
-        self.released.insert(position, (first, at));
-    }
-
-    fn forget(&mut self, state: EntryState) {
-        match state {
-            EntryState::Reserved => self.reserved = self.reserved.saturating_sub(1),
-            EntryState::Granted => self.granted = self.granted.saturating_sub(1),
-            EntryState::Released(_) | EntryState::Declined(_) | EntryState::Assigned => {}
-        }
-    }
-
-    fn clear_never_used(&mut self, offset: u32) {
-        if let Some(word) = self.never_used.get_mut(offset as usize / 64)
-            && *word & (1 << (offset % 64)) != 0
-        {
-            *word &= !(1 << (offset % 64));
-            self.never_used_left -= 1;
-        }
-    }
-
-    fn set_never_used(&mut self, offset: u32) {
-        if let Some(word) = self.never_used.get_mut(offset as usize / 64)
-            && *word & (1 << (offset % 64)) == 0
-        {
-            *word |= 1 << (offset % 64);
-            self.never_used_left += 1;
-            self.cursor = self.cursor.min(offset as usize / 64);
-        }
+    pub(super) fn is_overlapped(&self) -> bool {
+        self.overlapped.load(Ordering::Relaxed)
     }
 }

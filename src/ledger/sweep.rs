@@ -1,14 +1,15 @@
 //! What time alone ends: leases, limited sessions, sessions of a restarted NAS, offers nobody took.
 //!
 //! [`Ledger::sweep`] looks at a few shards at a time and returns the records that end what is due; like all changes they
-//! take effect when the journal has them. Nothing here acts on a clock of its own.
-
-use smallvec::SmallVec;
+//! take effect when the journal has them. Nothing here acts on a clock of its own. On its way it forgets what is of no
+//! use any more: empty holders, and memories of addresses that others had since.
 
 use super::account::closing;
-use super::holder::{Grant, Slot};
-use super::{Ledger, SHARDS};
-use crate::journal::record::{Holder, Record, ReleaseReason, ReleaseRecord};
+use super::admit::ending;
+use super::holder::{Grant, HolderState, Slot, Stage};
+use super::{IN_FLIGHT_MS, Ledger, SHARDS};
+use crate::ids::NasId;
+use crate::journal::record::{Holder, Record, ReleaseReason};
 use crate::time::Stamp;
 
 /// How long a NAS's announced restart stays in doubt, in milliseconds: an interim of an old session cancels it (FIELD R16).
@@ -17,8 +18,19 @@ const RESTART_DOUBT_MS: u64 = 60_000;
 /// Grace after the end of a Session-Timeout before the address is taken back, in milliseconds: the Stop may be on its way.
 const TIMEOUT_GRACE_MS: u64 = 60_000;
 
+/// A session heard of this lately lives, whatever was allowed to it, in seconds.
+const HEARD_LATELY_SECS: u64 = 3_600;
+
+/// What is the same for all slots of one sweep.
+struct Round<'a> {
+    now: Stamp,
+    hold_until: Stamp,
+    restarted: &'a [(NasId, Stamp)],
+}
+
 impl Ledger {
-    /// Records that end what is due in shard `index` (0 to [`SHARDS`] − 1), at most `limit`.
+    /// Records that end what is due in shard `index` (0 to [`SHARDS`] − 1): after `limit` of them no further slot is
+    /// begun.
     pub fn sweep(&self, index: usize, now: Stamp, limit: usize) -> Vec<Record> {
         let mut records = Vec::new();
         let Some(shard) = self.shards.get(index % SHARDS) else {
@@ -29,28 +41,18 @@ impl Ledger {
             let due = |at: &Stamp| now.since(*at) >= RESTART_DOUBT_MS;
             restarted.iter().filter(|(_, at)| due(at)).map(|(nas, at)| (*nas, *at)).collect()
         };
-        let hold_until = self.hold_until();
+        let round = Round { now, hold_until: self.hold_until(), restarted: &restarted };
         let mut shard = shard.lock();
-        for (holder, state) in &mut shard.holders {
+        shard.holders.retain(|holder, state| {
             let holder = Holder(*holder);
+            self.tidy(holder, state, now);
             for slot in &mut state.slots {
-                self.drop_stale_offers(holder, slot, now);
-                if slot.pending.as_ref().is_some_and(|pending| pending.until <= now) {
-                    slot.pending = None;
+                if records.len() < limit {
+                    round.end_due(holder, slot, &mut records);
                 }
-                if records.len() >= limit {
-                    return records;
-                }
-                let gone = slot.session.as_ref().is_some_and(|session| {
-                    restarted.iter().any(|(nas, at)| *nas == session.nas && session.updated_at < *at)
-                });
-                if gone && slot.records_in_flight == 0 {
-                    end_session(holder, slot, now, ReleaseReason::NasRestart, &mut records);
-                    continue;
-                }
-                end_grants(holder, slot, now, hold_until, &mut records);
             }
-        }
+            !state.forget_empty(now)
+        });
         records
     }
 
@@ -58,56 +60,142 @@ impl Ledger {
     pub fn forget_restarts(&self, before: Stamp) {
         self.restarted.lock().retain(|_, at| *at >= before);
     }
-}
 
-fn end_session(
-    holder: Holder,
-    slot: &mut Slot,
-    now: Stamp,
-    reason: ReleaseReason,
-    records: &mut Vec<Record>,
-) {
-    let tenant = slot.grants.first().map_or(crate::ids::TenantId::DEFAULT, |grant| grant.space.tenant);
-    let Some(session) = slot.session.as_deref() else {
-        return;
-    };
-    // A pending Accept means the subscriber is back already: its address stays.
-    let back = slot.pending.as_ref().is_some_and(|pending| pending.until > now);
-    if !back {
-        let live =
-            slot.grants.iter().filter(|grant| grant.live && (grant.lease.is_none() || grant.ends_at <= now));
-        records.extend(live.map(|grant| release(holder, slot.number, grant, now, reason)));
-    }
-    records.push(Record::Session(closing(session, holder, slot, now, tenant)));
-    slot.records_in_flight = slot.records_in_flight.saturating_add(1);
-}
-
-fn end_grants(holder: Holder, slot: &Slot, now: Stamp, hold_until: Stamp, records: &mut Vec<Record>) {
-    let session_until =
-        slot.session.as_ref().map_or(Stamp::ZERO, |session| session.updated_at.plus_secs(3_600));
-    let pending = slot.pending.is_some();
-    for grant in slot.grants.iter().filter(|grant| grant.live) {
-        let (end, reason) = if grant.lease.is_some() {
-            (grant.ends_at.max(hold_until), ReleaseReason::Expired)
-        } else {
-            let end = grant.ends_at.max(hold_until).max(session_until);
-            (Stamp(end.0.saturating_add(TIMEOUT_GRACE_MS)), ReleaseReason::Timeout)
-        };
-        let held_by_session = grant.lease.is_some() && slot.session.is_some();
-        if end <= now && !pending && !held_by_session {
-            records.push(release(holder, slot.number, grant, end.min(now), reason));
+    /// Drops what is volatile and over, and memories that cannot bring anything back.
+    fn tidy(&self, holder: Holder, state: &mut HolderState, now: Stamp) {
+        self.drop_reservations(holder, state, |slot, reserved| match reserved.stage {
+            Stage::Offered(until) => until <= now,
+            Stage::Waiting => false,
+            Stage::Answered(until) => {
+                let over = until.0.saturating_add(TIMEOUT_GRACE_MS) <= now.0;
+                over && !reserved.is_in_flight(now) && slot.session.is_none() && !slot.is_pending(now)
+            }
+        });
+        for slot in &mut state.slots {
+            slot.grants.retain(|grant| grant.live || self.remembers(holder, grant));
+            let stands = slot.grants.iter().any(|grant| grant.live) || !slot.reserved.is_empty();
+            if !stands && !slot.is_pending(now) {
+                slot.pending = None;
+            }
         }
     }
+
+    /// Whether a grant that was left can come back: nobody else had the address since.
+    fn remembers(&self, holder: Holder, grant: &Grant) -> bool {
+        self.pool(grant.pool)
+            .is_some_and(|pool| pool.entry(grant.prefix).is_none_or(|(last, _, _)| last == holder))
+    }
 }
 
-fn release(holder: Holder, slot: u8, grant: &Grant, at: Stamp, reason: ReleaseReason) -> Record {
-    Record::Release(ReleaseRecord {
-        at,
-        tenant: grant.space.tenant,
-        vrf: SmallVec::from_slice(grant.space.vrf.as_bytes()),
-        prefix: grant.prefix,
-        holder,
-        slot,
-        reason,
-    })
+impl Round<'_> {
+    fn end_due(&self, holder: Holder, slot: &mut Slot, records: &mut Vec<Record>) {
+        if slot.is_recording(self.now) {
+            return;
+        }
+        if self.is_gone(slot) {
+            self.end_session(holder, slot, ReleaseReason::NasRestart, records);
+            return;
+        }
+        let silent =
+            |slot: &Slot| slot.session.as_ref().is_some_and(|session| self.is_silent(session.updated_at));
+        if silent(slot) && slot.grants.iter().any(|grant| grant.live && self.is_timed_out(grant)) {
+            self.end_session(holder, slot, ReleaseReason::Timeout, records);
+            return;
+        }
+        self.end_grants(holder, slot, records);
+    }
+
+    /// Whether the slot's session, or the Accept that no Start has confirmed, went with a NAS that restarted since.
+    fn is_gone(&self, slot: &Slot) -> bool {
+        let restarted = |nas: NasId, heard: Stamp| {
+            self.restarted.iter().any(|(restarted, at)| *restarted == nas && heard < *at)
+        };
+        if let Some(session) = &slot.session {
+            return restarted(session.nas, session.updated_at);
+        }
+        if slot.is_pending(self.now) && !self.restarted_under_pending(slot) {
+            return false;
+        }
+        match &slot.pending {
+            Some(pending) => restarted(pending.nas, pending.at),
+            // Accepts are volatile: after an unclean stop the last one may be forgotten.
+            None if self.now < self.hold_until => false,
+            None => slot.grants.iter().any(|grant| {
+                grant.live && grant.accepted_until != Stamp::ZERO && restarted(grant.nas, grant.since)
+            }),
+        }
+    }
+
+    fn restarted_under_pending(&self, slot: &Slot) -> bool {
+        slot.pending.as_ref().is_some_and(|pending| {
+            self.restarted.iter().any(|(nas, at)| *nas == pending.nas && pending.at < *at)
+        })
+    }
+
+    fn is_silent(&self, heard: Stamp) -> bool {
+        heard.plus_secs(HEARD_LATELY_SECS) <= self.now
+    }
+
+    fn is_timed_out(&self, grant: &Grant) -> bool {
+        let end = grant.accepted_until.max(self.hold_until);
+        grant.accepted_until != Stamp::ZERO && end.0.saturating_add(TIMEOUT_GRACE_MS) <= self.now.0
+    }
+
+    fn end_session(&self, holder: Holder, slot: &mut Slot, reason: ReleaseReason, records: &mut Vec<Record>) {
+        let now = self.now;
+        let number = slot.number;
+        // A pending Accept that came after means the subscriber is back already: its address stays.
+        let back = slot.session.is_some() && slot.pending.is_some() && !self.restarted_under_pending(slot);
+        let coming = |prefix| {
+            slot.reserved.iter().any(|reserved| reserved.prefix == prefix && reserved.is_in_flight(now))
+        };
+        for grant in slot.grants.iter_mut().filter(|grant| grant.live && !back) {
+            let due = !grant.is_leased(now, self.hold_until) && now.since(grant.leaving) >= IN_FLIGHT_MS;
+            if due && !coming(grant.prefix) {
+                let at = now.max(grant.since);
+                records.push(ending(grant, holder, number, at, now, reason));
+            }
+        }
+        let Some(session) = slot.session.as_deref() else {
+            slot.pending = None;
+            return;
+        };
+        records.push(Record::Session(closing(session, holder, number, now)));
+        slot.records_in_flight = 1;
+        slot.recorded_at = now;
+    }
+
+    fn end_grants(&self, holder: Holder, slot: &mut Slot, records: &mut Vec<Record>) {
+        let now = self.now;
+        if slot.is_pending(now) {
+            return;
+        }
+        let heard_until = slot
+            .session
+            .as_ref()
+            .map_or(Stamp::ZERO, |session| session.updated_at.plus_secs(HEARD_LATELY_SECS));
+        let (number, has_session) = (slot.number, slot.session.is_some());
+        let coming = |prefix| {
+            slot.reserved.iter().any(|reserved| reserved.prefix == prefix && reserved.is_in_flight(now))
+        };
+        for grant in slot.grants.iter_mut().filter(|grant| grant.live) {
+            let (end, reason) = if grant.lease.is_some() {
+                // A lease may run out while an Accept still stands on the grant.
+                let accepted = match grant.accepted_until {
+                    Stamp::ZERO => Stamp::ZERO,
+                    until => Stamp(until.0.saturating_add(TIMEOUT_GRACE_MS)),
+                };
+                (grant.ends_at.max(self.hold_until).max(accepted), ReleaseReason::Expired)
+            } else {
+                let end = grant.accepted_until.max(self.hold_until).max(heard_until);
+                (Stamp(end.0.saturating_add(TIMEOUT_GRACE_MS)), ReleaseReason::Timeout)
+            };
+            let held_by_session = grant.lease.is_some() && has_session;
+            let leaving = grant.leaving != Stamp::ZERO && now.since(grant.leaving) < IN_FLIGHT_MS;
+            if end <= now && !held_by_session && !leaving && !coming(grant.prefix) {
+                let at = end.min(now).max(grant.since);
+                records.push(ending(grant, holder, number, at, now, reason));
+            }
+        }
+    }
 }

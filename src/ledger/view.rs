@@ -2,7 +2,6 @@
 
 use super::holder::HolderState;
 use super::{Ledger, SHARDS};
-use crate::ids::SessionId;
 use crate::journal::record::Holder;
 
 /// A copy of what one holder has.
@@ -12,11 +11,6 @@ impl Ledger {
     /// What a holder has, if anything.
     pub fn holder(&self, holder: Holder) -> Option<HolderView> {
         self.shard(holder).lock().holders.get(&holder.0).cloned()
-    }
-
-    /// The holder of a session.
-    pub fn holder_of_session(&self, session: SessionId) -> Option<Holder> {
-        self.session_shard(Self::session_key(session)).lock().by_id.get(&session.0.0).copied()
     }
 
     /// Calls `visit` with every holder, shard by shard; each shard is locked only while it is read.

@@ -1,0 +1,126 @@
+//! Where a session is found: by our id from Class, and by the NAS's own Acct-Session-Id.
+//!
+//! Closed sessions are remembered for a while, so that what a NAS sends again after a Stop is recognised.
+
+use std::collections::VecDeque;
+
+use smallvec::SmallVec;
+
+use super::pool::SpreadMap;
+use super::{Ledger, SESSION_SHARDS};
+use crate::ids::{NasId, SessionId, Uid};
+use crate::journal::record::{Holder, SessionEvent, SessionRecord};
+use crate::time::Stamp;
+use parking_lot::Mutex;
+
+/// Closed sessions remembered per index shard.
+const CLOSED_MAX: usize = 2_048;
+
+/// One shard of the index.
+#[derive(Debug, Default)]
+pub(super) struct SessionIndex {
+    by_id: SpreadMap<u128, Holder>,
+    /// Session ids as two halves: without the alignment of a `u128`, an entry is a quarter smaller.
+    by_nas: SpreadMap<u64, [u64; 2]>,
+    closed: SpreadMap<u128, Closed>,
+    /// The order in which closed sessions are forgotten, with the key of each in `by_nas`.
+    closed_order: VecDeque<(SessionId, u64)>,
+}
+
+/// How a session ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Closed {
+    /// Whether the NAS said so; otherwise we closed it, and the NAS's own Stop is still news.
+    pub(super) by_stop: bool,
+    /// When it ended, as the event says.
+    pub(super) at: Stamp,
+}
+
+impl Ledger {
+    fn session_shard(&self, key: u64) -> &Mutex<SessionIndex> {
+        &self.sessions[key as usize % SESSION_SHARDS]
+    }
+
+    fn session_key(session: SessionId) -> u64 {
+        (session.0.0 as u64) ^ ((session.0.0 >> 64) as u64)
+    }
+
+    fn nas_key(nas: NasId, acct_session_id: &[u8]) -> u64 {
+        let mut hash = nas.0.0 as u64 ^ ((nas.0.0 >> 64) as u64).rotate_left(32) ^ 0xcbf2_9ce4_8422_2325;
+        for byte in acct_session_id {
+            hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        }
+        hash
+    }
+
+    /// The holder of an open session.
+    pub fn holder_of_session(&self, session: SessionId) -> Option<Holder> {
+        self.session_shard(Self::session_key(session)).lock().by_id.get(&session.0.0).copied()
+    }
+
+    /// The session that a NAS last reported under its own id, open or closed lately.
+    pub(super) fn session_of_nas(&self, nas: NasId, acct_session_id: &[u8]) -> Option<SessionId> {
+        let key = Self::nas_key(nas, acct_session_id);
+        self.session_shard(key).lock().by_nas.get(&key).map(|halves| joined(*halves))
+    }
+
+    /// How a session ended, if it did lately.
+    pub(super) fn closed_lately(&self, session: SessionId) -> Option<Closed> {
+        self.session_shard(Self::session_key(session)).lock().closed.get(&session.0.0).copied()
+    }
+
+    /// Enters an open session.
+    pub(super) fn index(
+        &self,
+        session: SessionId,
+        holder: Holder,
+        nas: NasId,
+        acct_session_id: &SmallVec<[u8; 24]>,
+    ) {
+        self.session_shard(Self::session_key(session)).lock().by_id.insert(session.0.0, holder);
+        let key = Self::nas_key(nas, acct_session_id);
+        self.session_shard(key).lock().by_nas.insert(key, halves(session));
+    }
+
+    /// Moves a session to the closed ones.
+    pub(super) fn unindex(&self, record: &SessionRecord) {
+        let closed = Closed { by_stop: record.event == SessionEvent::Stop, at: record.event_at };
+        let evicted = {
+            let mut index = self.session_shard(Self::session_key(record.session)).lock();
+            index.by_id.remove(&record.session.0.0);
+            index.close(record.session, Self::nas_key(record.nas, &record.acct_session_id), closed)
+        };
+        if let Some((session, key)) = evicted {
+            let mut index = self.session_shard(key).lock();
+            if index.by_nas.get(&key) == Some(&halves(session)) {
+                index.by_nas.remove(&key);
+            }
+        }
+    }
+}
+
+const fn halves(session: SessionId) -> [u64; 2] {
+    [(session.0.0 >> 64) as u64, session.0.0 as u64]
+}
+
+fn joined([high, low]: [u64; 2]) -> SessionId {
+    SessionId(Uid((u128::from(high) << 64) | u128::from(low)))
+}
+
+impl SessionIndex {
+    /// Remembers a closed session; returns the one forgotten for it.
+    fn close(&mut self, session: SessionId, key: u64, closed: Closed) -> Option<(SessionId, u64)> {
+        if let Some(known) = self.closed.get_mut(&session.0.0) {
+            known.by_stop |= closed.by_stop;
+            return None;
+        }
+        self.closed.insert(session.0.0, closed);
+        self.closed_order.push_back((session, key));
+        if self.closed_order.len() <= CLOSED_MAX {
+            return None;
+        }
+        let oldest = self.closed_order.pop_front()?;
+        self.closed.remove(&oldest.0.0.0);
+        Some(oldest)
+    }
+}

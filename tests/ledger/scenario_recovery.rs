@@ -1,0 +1,150 @@
+//! Crashes, checkpoints, and records that the journal lost.
+
+use lastmile::ids::{PoolId, TenantId};
+use lastmile::journal::record::{ReleaseReason, Role, SessionEvent};
+use lastmile::ledger::pool::EntryState;
+use lastmile::ledger::{Accounted, Denied, Ledger, Want, WantSource};
+
+use crate::rig::{Asker, Rig, holder, nas, pool, prefix};
+
+fn rig() -> Rig {
+    Rig::new(vec![pool(0, "", &["10.0.0.1-10.0.0.2"], 128)])
+}
+
+#[test]
+fn after_an_unclean_stop_no_lease_ends_before_hold_until() {
+    let mut rig = rig();
+    let address = rig.lease(Asker::new(1), None).unwrap();
+    rig.pass(3_000);
+    // Answered, and lost with the process.
+    rig.ask_lease(Asker::new(1), Some(address)).unwrap();
+    rig.restart(None);
+    rig.pass(3_500);
+    assert_eq!(rig.sweep(), 0, "ended by the journal, not by what was promised");
+    assert_eq!(
+        rig.lease(Asker::new(1).with_owner(crate::rig::device(9)), None),
+        Err(Denied::SlotsTaken { limit: 1 })
+    );
+    rig.pass(200);
+    assert_eq!(rig.sweep(), 1);
+}
+
+#[test]
+fn a_grant_whose_record_vanished_stays_the_holders_and_is_written_again_after_five_seconds() {
+    let mut rig = rig();
+    let (first, address) = rig.login(Asker::new(1)).unwrap();
+    rig.stop(Asker::new(1), first);
+    rig.pass(900);
+    let pools = rig.pools.clone();
+    let wants = [Want { role: Role::V4, source: WantSource::Pools(&pools) }];
+    let lost = rig.ask(Asker::new(1), &wants, None, None).unwrap();
+    assert_eq!((lost.wait_for.len(), lost.write.len()), (0, 1));
+    // Others do not get it however long that takes.
+    rig.pass(86_400);
+    rig.sweep();
+    rig.login(Asker::new(2)).unwrap();
+    assert!(matches!(rig.login(Asker::new(3)), Err(Denied::Exhausted { .. })));
+    let again = rig.ask(Asker::new(1), &wants, None, None).unwrap();
+    assert_eq!(again.addresses[0].prefix, address);
+    assert_eq!(again.write.len(), 1);
+    // Giving the second record up does not take back what the first answer promised.
+    rig.ledger.abort(&again.write);
+    assert!(matches!(rig.login(Asker::new(3)), Err(Denied::Exhausted { .. })));
+    rig.check_conservation();
+}
+
+#[test]
+fn accounting_makes_a_grant_durable_whose_record_vanished() {
+    let mut rig = rig();
+    let (first, address) = rig.login(Asker::new(1)).unwrap();
+    rig.stop(Asker::new(1), first);
+    let pools = rig.pools.clone();
+    let wants = [Want { role: Role::V4, source: WantSource::Pools(&pools) }];
+    let lost = rig.ask(Asker::new(1), &wants, None, None).unwrap();
+    rig.pass(6);
+    rig.start(Asker::new(1), lost.session, address);
+    rig.restart(None);
+    assert_eq!(rig.live(holder(1)), [address]);
+}
+
+#[test]
+fn a_stop_frees_an_address_whose_grant_never_became_durable() {
+    let mut rig = rig();
+    let (first, _) = rig.login(Asker::new(1)).unwrap();
+    rig.stop(Asker::new(1), first);
+    let pools = rig.pools.clone();
+    let wants = [Want { role: Role::V4, source: WantSource::Pools(&pools) }];
+    let lost = rig.ask(Asker::new(1), &wants, None, None).unwrap();
+    rig.pass(6);
+    rig.account(Asker::new(1), SessionEvent::Stop, Some(lost.session), &[], 6);
+    let counts = rig.ledger.pool(PoolId(pools[0].id)).unwrap().counts(rig.now);
+    assert_eq!((counts.reserved, counts.granted), (0, 0));
+}
+
+#[test]
+fn what_the_journal_refused_to_write_is_held_all_the_same() {
+    let mut rig = rig();
+    rig.session_timeout = Some(600);
+    let (first, _) = rig.login(Asker::new(1)).unwrap();
+    rig.stop(Asker::new(1), first);
+    rig.pass(900);
+    let pools = rig.pools.clone();
+    let wants = [Want { role: Role::V4, source: WantSource::Pools(&pools) }];
+    let refused = rig.ask(Asker::new(1), &wants, None, None).unwrap();
+    rig.ledger.hold(&refused.write, rig.now.plus_secs(86_400));
+    rig.pass(80_000);
+    rig.sweep();
+    rig.login(Asker::new(2)).unwrap();
+    assert!(matches!(rig.login(Asker::new(3)), Err(Denied::Exhausted { .. })));
+    rig.pass(6_400 + 61);
+    rig.sweep();
+    rig.login(Asker::new(3)).unwrap();
+}
+
+#[test]
+fn a_checkpoint_keeps_declined_addresses_restarts_and_the_hold() {
+    let mut rig = rig();
+    let declined = rig.lease(Asker::new(1), None).unwrap();
+    let space = rig.space.clone();
+    let record = rig.ledger.release(holder(1), &space, declined, ReleaseReason::Declined, rig.now).unwrap();
+    rig.commit_records(&[record]);
+    let (id, address) = rig.login(Asker::new(2)).unwrap();
+    rig.start(Asker::new(2), id, address);
+    rig.pass(1);
+    rig.commit_records(&[Ledger::nas_event(nas(1), TenantId::DEFAULT, true, rig.now)]);
+    let checkpoint = rig.ledger.checkpoint(rig.journal.last());
+    rig.restart(Some(&checkpoint.bytes));
+    let pool = rig.ledger.pool(PoolId(rig.pools[0].id)).unwrap();
+    assert!(matches!(pool.entry(declined).unwrap().2, EntryState::Declined(_)));
+    rig.pass(3_700);
+    rig.sweep();
+    assert_eq!(rig.live(holder(2)), [], "the restart of the NAS was not forgotten");
+}
+
+#[test]
+fn every_byte_that_is_cut_off_or_changed_in_a_checkpoint_is_noticed() {
+    let mut rig = rig();
+    rig.login(Asker::new(1)).unwrap();
+    let bytes = rig.ledger.checkpoint(rig.journal.last()).bytes;
+    for cut in [0, 7, 9, 12, bytes.len() / 2, bytes.len() - 1] {
+        assert!(Ledger::new().load_checkpoint(&bytes[..cut]).is_err(), "cut at {cut}");
+    }
+    for at in (10..bytes.len()).step_by(7) {
+        let mut changed = bytes.clone();
+        changed[at] ^= 0x41;
+        assert!(Ledger::new().load_checkpoint(&changed).is_err(), "changed at {at}");
+    }
+}
+
+#[test]
+fn sessions_and_addresses_are_the_same_after_a_restart_and_go_on() {
+    let mut rig = rig();
+    let (id, address) = rig.login(Asker::new(1)).unwrap();
+    rig.start(Asker::new(1), id, address);
+    rig.restart(None);
+    assert!(matches!(rig.start(Asker::new(1), id, address), Accounted::Duplicate));
+    let interim = rig.account(Asker::new(1), SessionEvent::Interim, Some(id), &[address], 900);
+    assert!(matches!(interim, Accounted::Record { known: lastmile::ledger::Known::ByClass, .. }));
+    assert_eq!(rig.login(Asker::new(1)).unwrap().1, address);
+    assert_eq!(rig.login(Asker::new(2)).unwrap().1, prefix("10.0.0.2"));
+}

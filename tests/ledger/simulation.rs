@@ -1,0 +1,87 @@
+//! Random interleavings of everything a server asks of the ledger, against clients that know what they were told.
+//!
+//! After every step: no two holders of one address, by the committed records alone; nobody is told an address that
+//! another client still uses; every pool adds up; the ledger shows exactly what the records say. Along the way and at the
+//! end: a ledger rebuilt from the records, or from a checkpoint and the records after it, is the same.
+//!
+//! A run is named by its seed; the same seed gives the same run.
+
+use crate::trace::{brief, holder_line};
+use crate::truth::durable_of;
+use crate::world::{Stats, World};
+
+/// Runs one seed; when it fails, runs it again and prints what happened.
+#[expect(clippy::print_stdout, reason = "what a failing run says is read by people")]
+fn run(seed: u64, steps: usize) -> (Stats, Vec<String>) {
+    let attempt = |traced: bool| {
+        let mut world = World::new(seed, traced);
+        let mut done = 0;
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            while done < steps {
+                world.step();
+                world.check();
+                done += 1;
+            }
+            world.commit(usize::MAX);
+            world.check();
+            world.compare_rebuilt();
+        }));
+        (world, done, outcome)
+    };
+    let (world, done, outcome) = attempt(false);
+    if outcome.is_ok() {
+        return (world.stats, durable_of(&world.ledger));
+    }
+    let (world, _, outcome) = attempt(true);
+    for (index, client) in world.clients.iter().enumerate() {
+        println!("  client {index} of {}: {:?}", brief(&[holder_line(client.holder)]), client.owner);
+    }
+    for line in world.trace.iter().skip(world.trace.len().saturating_sub(150)) {
+        println!("  {line}");
+    }
+    println!("seed {seed} failed at step {done} of {steps}");
+    let panic = outcome.expect_err("the same seed fails again");
+    std::panic::resume_unwind(panic);
+}
+
+fn total(seeds: std::ops::Range<u64>, steps: usize) -> Stats {
+    let mut sum = Stats::default();
+    for seed in seeds {
+        let (stats, _) = run(seed, steps);
+        sum.told += stats.told;
+        sum.denied += stats.denied;
+        sum.crashes += stats.crashes;
+        sum.forgotten += stats.forgotten;
+        sum.conflicts_reported += stats.conflicts_reported;
+        sum.releases += stats.releases;
+        sum.skewed += stats.skewed;
+        sum.replays += stats.replays;
+    }
+    sum
+}
+
+#[test]
+fn short_runs_never_give_one_address_to_two_holders() {
+    let met = total(0..2_000, 150);
+    assert!(met.told > 50_000 && met.releases > 5_000 && met.crashes > 300 && met.skewed > 100, "{met:?}");
+}
+
+#[test]
+fn long_runs_never_give_one_address_to_two_holders() {
+    let met = total(1_000_000..1_000_010, 6_000);
+    assert!(met.told > 5_000 && met.crashes > 50 && met.denied > 1_000, "{met:?}");
+}
+
+#[test]
+#[ignore = "an hour of further seeds, for changes to the ledger: cargo test --test ledger -- --ignored"]
+fn many_more_runs_never_give_one_address_to_two_holders() {
+    total(10_000..60_000, 200);
+    total(2_000_000..2_000_200, 8_000);
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run() {
+    for seed in 0..20 {
+        assert_eq!(run(seed, 300), run(seed, 300));
+    }
+}

@@ -1,0 +1,150 @@
+//! What is true whatever the ledger believes: what clients use, and what the committed records say, read naively.
+
+use std::collections::BTreeMap;
+
+use lastmile::ids::{PoolId, SessionId};
+use lastmile::journal::record::{Holder, Record, SessionEvent};
+use lastmile::ledger::{HolderState, Ledger, PoolCounts};
+use lastmile::model::Prefix;
+use lastmile::time::Stamp;
+
+/// A PPPoE or IPoE session as the subscriber's side sees it.
+#[derive(Clone, Debug)]
+pub struct Online {
+    pub session: SessionId,
+    pub nas: u64,
+    pub slot: u8,
+    pub prefixes: Vec<Prefix>,
+    pub until: Stamp,
+    pub since: Stamp,
+}
+
+/// A lease as the client sees it.
+#[derive(Clone, Debug)]
+pub struct Leased {
+    pub prefix: Prefix,
+    pub slot: u8,
+    pub until: Stamp,
+}
+
+type GrantKey = (String, Prefix, Holder, u8);
+
+/// The committed records, read without regard for how the ledger does it.
+#[derive(Clone, Debug, Default)]
+pub struct Fold {
+    /// Live grants: when they were opened, and for which session.
+    pub live: BTreeMap<GrantKey, (Stamp, SessionId)>,
+    /// The session of each slot.
+    pub sessions: BTreeMap<(Holder, u8), SessionId>,
+}
+
+impl Fold {
+    /// Takes one record in; two live grants of different holders must never overlap.
+    pub fn take(&mut self, record: &Record) {
+        match record {
+            Record::Grant(grant) => {
+                let vrf = String::from_utf8_lossy(&grant.vrf).into_owned();
+                for (known, holder) in self.live.keys().map(|key| ((&key.0, key.1), key.2)) {
+                    let overlaps = *known.0 == vrf && known.1.overlaps(grant.prefix);
+                    assert!(
+                        !overlaps || holder == grant.holder,
+                        "{} is granted to {:?} while {:?} has {}",
+                        grant.prefix,
+                        grant.holder,
+                        holder,
+                        known.1
+                    );
+                }
+                let key = (vrf, grant.prefix, grant.holder, grant.slot);
+                let opened = (grant.at, grant.session);
+                let known = self.live.entry(key).or_insert(opened);
+                if !grant.renewal {
+                    *known = opened;
+                }
+            }
+            Record::Release(release) => {
+                let vrf = String::from_utf8_lossy(&release.vrf).into_owned();
+                let key = (vrf, release.prefix, release.holder, release.slot);
+                if self.live.get(&key).is_some_and(|(since, _)| *since <= release.at) {
+                    self.live.remove(&key);
+                }
+            }
+            Record::Session(session) => {
+                let key = (session.holder, session.slot);
+                if matches!(session.event, SessionEvent::Start | SessionEvent::Interim) {
+                    self.sessions.entry(key).or_insert(session.session);
+                } else if self.sessions.get(&key) == Some(&session.session) {
+                    self.sessions.remove(&key);
+                }
+            }
+            Record::Nas(_) | Record::Start(_) => {}
+        }
+    }
+}
+
+fn prefixes_of(state: &HolderState, holder: Holder) -> Vec<(String, Prefix, Holder, u8, Stamp)> {
+    let of_slot = |slot: &lastmile::ledger::Slot| -> Vec<_> {
+        let live = slot.grants.iter().filter(|grant| grant.live);
+        live.map(|grant| (grant.space.vrf.to_string(), grant.prefix, holder, slot.number, grant.since))
+            .collect()
+    };
+    state.slots.iter().flat_map(of_slot).collect()
+}
+
+/// The live grants of a ledger, sorted.
+pub fn live_of(ledger: &Ledger) -> Vec<(String, Prefix, Holder, u8, Stamp)> {
+    let mut live = Vec::new();
+    ledger.for_each(|holder, state| live.extend(prefixes_of(state, holder)));
+    live.sort();
+    live
+}
+
+/// Everything durable of a ledger as text, sorted: two ledgers made from the same records say the same.
+pub fn durable_of(ledger: &Ledger) -> Vec<String> {
+    let mut lines = Vec::new();
+    ledger.for_each(|holder, state| {
+        for slot in &state.slots {
+            for grant in slot.grants.iter().filter(|grant| grant.live) {
+                lines.push(format!(
+                    "grant {holder:?} {} {:?} {:?} {:?} pool {:?} since {} lease {:?} until {} nas {:?} digest {} seq {}",
+                    slot.number,
+                    grant.prefix,
+                    grant.role,
+                    grant.space.vrf,
+                    grant.pool,
+                    grant.since.0,
+                    grant.lease,
+                    grant.durable_ends_at.0,
+                    grant.nas,
+                    grant.digest,
+                    grant.sequence,
+                ));
+            }
+            if let Some(session) = &slot.session {
+                lines.push(format!("session {holder:?} {} {session:?}", slot.number));
+            }
+        }
+    });
+    lines.sort();
+    lines
+}
+
+/// Addresses that a slot remembers and could have back.
+pub fn remembered_of(ledger: &Ledger) -> Vec<(Holder, u8, Prefix)> {
+    let mut lines = Vec::new();
+    ledger.for_each(|holder, state| {
+        for slot in &state.slots {
+            let left = slot.grants.iter().filter(|grant| !grant.live);
+            lines.extend(left.map(|grant| (holder, slot.number, grant.prefix)));
+        }
+    });
+    lines.sort();
+    lines
+}
+
+/// What each pool counts, by id.
+pub fn counts_of(ledger: &Ledger) -> Vec<(PoolId, PoolCounts)> {
+    let mut counts: Vec<_> = ledger.pools().iter().map(|pool| (pool.id, pool.counts(Stamp::MAX))).collect();
+    counts.sort_by_key(|(pool, _)| *pool);
+    counts
+}
