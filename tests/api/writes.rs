@@ -114,7 +114,7 @@ async fn an_unknown_reference_is_named_with_its_pointer_and_a_near_name() {
     assert_eq!(both.problem(422, "unknown-ref").body["errors"].as_array().unwrap().len(), 2);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn fifty_equal_writes_at_once_make_one_object() {
     let daemon = std::sync::Arc::new(Daemon::with_basics().await);
     let mut tasks = tokio::task::JoinSet::new();
@@ -175,21 +175,27 @@ async fn overlapping_addresses_are_refused_with_both_sides_named() {
     daemon.put("services/ext:s2", fixed("203.0.113.9")).await.expect(200);
 }
 
-#[tokio::test]
+/// Each round is a race of overlapping prefixes that no unique key can tell apart.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn of_many_writes_at_once_only_one_gets_an_address() {
     let daemon = std::sync::Arc::new(Daemon::with_basics().await);
-    let mut tasks = tokio::task::JoinSet::new();
-    for number in 0..16_u8 {
-        let daemon = std::sync::Arc::clone(&daemon);
-        tasks.spawn(async move {
-            let prefix = format!("203.0.113.0/{}", 24 + number % 6);
-            let spec = json!({"subscriber": "c1", "plan": "home-300", "addressing": {"routed_v4": [prefix]}});
-            daemon.put(&format!("services/ext:s{number}"), spec).await.status.as_u16()
-        });
+    for round in 0..20_u8 {
+        let start = std::sync::Arc::new(tokio::sync::Barrier::new(8));
+        let mut tasks = tokio::task::JoinSet::new();
+        for number in 0..8_u8 {
+            let (daemon, start) = (std::sync::Arc::clone(&daemon), std::sync::Arc::clone(&start));
+            tasks.spawn(async move {
+                let prefix = format!("198.18.{round}.0/{}", 24 + number);
+                let spec =
+                    json!({"subscriber": "c1", "plan": "home-300", "addressing": {"routed_v4": [prefix]}});
+                start.wait().await;
+                daemon.put(&format!("services/ext:s{round}-{number}"), spec).await.status.as_u16()
+            });
+        }
+        let statuses = tasks.join_all().await;
+        assert_eq!(statuses.iter().filter(|status| **status == 201).count(), 1, "{statuses:?}");
+        assert!(statuses.iter().all(|status| matches!(status, 201 | 409)), "{statuses:?}");
     }
-    let statuses = tasks.join_all().await;
-    assert_eq!(statuses.iter().filter(|status| **status == 201).count(), 1, "{statuses:?}");
-    assert!(statuses.iter().all(|status| matches!(status, 201 | 409)), "{statuses:?}");
 }
 
 #[tokio::test]
