@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::history::Collector;
 use crate::journal::record::{KIND_FIRST, Record};
-use crate::journal::tail::Reader;
+use crate::journal::tail::{Reader, TailError};
 use crate::journal::{Journal, Sequence};
 use crate::limits::APPLIER_BATCH_RECORDS_MAX;
 use crate::model::observed::ObservedBatch;
@@ -96,33 +96,11 @@ impl Applier {
 
     /// The next stretch of the journal; `None` when there is nothing new.
     fn collect(&self, reader: &mut Reader) -> Option<ObservedBatch> {
-        let after = reader.position();
-        let read = match reader.read(APPLIER_BATCH_RECORDS_MAX, 8 * 1024 * 1024) {
-            Ok(read) => read,
-            Err(error) => {
-                tracing::error!(%error, "the journal cannot be read for storage");
-                self.metrics.applier_errors.inc();
-                return None;
-            }
-        };
-        if read.is_empty() {
-            return None;
-        }
-        let mut collector = Collector::new(self.node, after.0);
-        for item in read.iter() {
-            if item.kind < KIND_FIRST {
-                collector.skip(item.sequence.0);
-                continue;
-            }
-            match Record::decode(item.kind, item.version, item.payload) {
-                Ok(record) => collector.add(item.sequence.0, &record),
-                Err(error) => {
-                    tracing::error!(sequence = item.sequence.0, %error, "a journal record was left out of storage");
-                    collector.skip(item.sequence.0);
-                }
-            }
-        }
-        Some(collector.finish())
+        next_batch(self.node, self.applied.load(Ordering::Acquire), reader).unwrap_or_else(|error| {
+            tracing::error!(%error, "the journal cannot be read for storage");
+            self.metrics.applier_errors.inc();
+            None
+        })
     }
 
     /// Writes a batch, however long it takes; false when stopped first.
@@ -154,8 +132,92 @@ impl Applier {
     }
 }
 
+/// What the journal holds beyond `applied`, where storage stands. The reader's own position will not do for that: it
+/// moves over the journal's own records, such as the mark of a clean end, without giving anything out.
+fn next_batch(node: u16, applied: u64, reader: &mut Reader) -> Result<Option<ObservedBatch>, TailError> {
+    let read = reader.read(APPLIER_BATCH_RECORDS_MAX, 8 * 1024 * 1024)?;
+    if read.is_empty() {
+        return Ok(None);
+    }
+    let mut collector = Collector::new(node, applied);
+    for item in read.iter() {
+        if item.kind < KIND_FIRST {
+            collector.skip(item.sequence.0);
+            continue;
+        }
+        match Record::decode(item.kind, item.version, item.payload) {
+            Ok(record) => collector.add(item.sequence.0, &record),
+            Err(error) => {
+                tracing::error!(sequence = item.sequence.0, %error, "a journal record was left out of storage");
+                collector.skip(item.sequence.0);
+            }
+        }
+    }
+    Ok(Some(collector.finish()))
+}
+
 /// A pause between attempts on a thread that does nothing else.
 fn pause(retry: &mut Duration) {
     std::thread::sleep(*retry);
     *retry = (*retry * 2).min(RETRY_MAX);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::SeededEntropy;
+    use crate::journal::record::{StartRecord, VERSION};
+    use crate::journal::{
+        CommitFailure, CommittedBatch, Config, Lane, MemoryDisk, Sink, Stepper, Surroundings, Ticket, recover,
+    };
+    use crate::time::{ManualClock, Stamp};
+
+    struct Deaf;
+
+    impl Sink for Deaf {
+        fn committed(&mut self, _: &CommittedBatch<'_>) {}
+        fn failed(&mut self, _: &[Ticket], _: &CommitFailure) {}
+    }
+
+    fn start(disk: &MemoryDisk, seed: u64) -> (Journal, Lane, Stepper) {
+        let segment_bytes = crate::limits::JOURNAL_SEGMENT_BYTES_MIN;
+        let config = Config { segment_bytes, ..Config::of_node(1, 1, 1) };
+        let recovered = recover(disk, &config, Sequence::ZERO, &mut |_| Ok(())).unwrap();
+        let surroundings = Surroundings {
+            disk: Arc::new(disk.clone()),
+            clock: Arc::new(ManualClock::at(Stamp::from_secs(1_000))),
+            entropy: Arc::new(SeededEntropy::new(seed)),
+            sink: Box::new(Deaf),
+        };
+        let (journal, mut lanes, stepper) = Journal::stepped(config, recovered, surroundings).unwrap();
+        (journal, lanes.pop().unwrap(), stepper)
+    }
+
+    fn write(lane: &Lane, stepper: &mut Stepper) {
+        let record = Record::Start(StartRecord { at: Stamp::from_secs(1_000), hold_until: Stamp::ZERO });
+        let ticket = Some(Ticket(0));
+        lane.submit(record.kind(), VERSION, ticket, |buffer| record.encode(buffer)).unwrap();
+        stepper.settle();
+    }
+
+    #[test]
+    fn the_first_batch_after_a_clean_stop_follows_what_storage_has() {
+        let disk = MemoryDisk::new(1);
+        let (journal, lane, mut stepper) = start(&disk, 1);
+        write(&lane, &mut stepper);
+        let applied = journal.durable().0;
+        journal.request_shutdown();
+        stepper.settle();
+        drop((journal, lane, stepper));
+
+        let (journal, lane, mut stepper) = start(&disk, 2);
+        let mut reader = journal.reader("applier", Sequence(applied));
+        assert!(
+            next_batch(1, applied, &mut reader).unwrap().is_none(),
+            "nothing but the mark of the clean end"
+        );
+        write(&lane, &mut stepper);
+        let batch = next_batch(1, applied, &mut reader).unwrap().unwrap();
+        assert_eq!((batch.after, batch.through), (applied, journal.durable().0));
+    }
 }

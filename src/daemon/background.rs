@@ -251,9 +251,7 @@ async fn checkpoint_loop(checkpoints: Arc<Checkpoints>, journal: Arc<Journal>, e
 async fn follow(app: Arc<crate::app::App>) {
     loop {
         let _ = app.parts().storage.changed(FOLLOW).await;
-        if let Err(error) =
-            app.parts().publisher.advance(app.parts().storage.as_ref(), app.parts().vault.as_ref()).await
-        {
+        if let Err(error) = app.advance().await {
             tracing::debug!(%error, "storage was not read; this node decides by what it knows");
             tokio::time::sleep(FOLLOW).await;
         }

@@ -113,6 +113,17 @@ pub(super) async fn call_unix(
     Ok(answer)
 }
 
+/// What the metrics listener says of the daemon's health: `ready`, and a line for everything that works only in part.
+pub(super) async fn health(show: &Show, metrics: SocketAddr) -> Result<String, DemoFailure> {
+    show.request("GET", &format!("/health/ready   (on {metrics})"), None);
+    let stream = TcpStream::connect(metrics)
+        .await
+        .map_err(|source| DemoFailure::Io { doing: format!("connect to {metrics}"), source })?;
+    let answer = exchange(stream, "GET", "/health/ready", None, None).await?;
+    show.answer(&answer.status, &answer.body);
+    Ok(answer.text(""))
+}
+
 async fn exchange<S>(
     stream: S,
     method: &str,
@@ -150,7 +161,9 @@ where
         let body = if bytes.is_empty() {
             Value::Null
         } else {
-            serde_json::from_slice(&bytes).map_err(|error| failed(error.to_string()))?
+            // Health is plain text.
+            let text = |_| Value::from(String::from_utf8_lossy(&bytes).trim());
+            serde_json::from_slice(&bytes).unwrap_or_else(text)
         };
         Ok(Answer { status, body })
     };

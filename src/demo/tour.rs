@@ -10,7 +10,7 @@ use serde_json::json;
 use super::DemoFailure;
 use super::bras::{Bras, Session, Status};
 use super::cpe::{Cpe, Line};
-use super::crm::{Crm, call_unix};
+use super::crm::{Crm, call_unix, health};
 use super::daemon::{Daemon, Home};
 use super::show::Show;
 use crate::model::decode::octets_to_text;
@@ -238,7 +238,8 @@ impl<'a> Tour<'a> {
         let code = bras.account(show, at.acct, session, Status::Stop).await?;
         show.check("accounting, answered once it is durable", "Accounting-Response", code)?;
         let sessions = self.crm()?.get(show, &format!("/v1/sessions?login={HOME_LOGIN}")).await?;
-        show.check("live sessions of the login", "0", &sessions.count("/items").to_string())
+        show.check("live sessions of the login", "0", &sessions.count("/items").to_string())?;
+        show.check("the daemon's health", "ready", &health(show, at.metrics).await?)
     }
 
     /// What to try while the daemon is up.
