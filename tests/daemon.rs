@@ -4,6 +4,8 @@
 
 mod support;
 
+#[path = "daemon/clients.rs"]
+mod clients;
 #[path = "daemon/database.rs"]
 mod database;
 #[path = "daemon/disk.rs"]
@@ -16,3 +18,5 @@ mod network;
 mod repeats;
 #[path = "daemon/serves.rs"]
 mod serves;
+#[path = "daemon/two_nodes.rs"]
+mod two_nodes;

@@ -5,6 +5,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::extract::{MatchedPath, Request};
+use axum::middleware::Next;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -15,6 +17,7 @@ use crate::api::serve;
 use crate::app::Actor;
 use crate::app::apply::Apply;
 use crate::telemetry;
+use crate::telemetry::metrics::Metrics;
 
 /// A runtime on threads of its own at a lower priority, so that the control plane cannot slow the packet path.
 pub(crate) fn runtime(threads: usize) -> Result<tokio::runtime::Runtime, StartFailure> {
@@ -42,8 +45,10 @@ pub(crate) async fn run(parts: &Parts, packets: &Packets, options: ServeOptions)
     let socket = unix_listener(parts)?;
     tokio::spawn(serve_http(metrics, observability(parts, packets)));
     let (stop, stopped) = tokio::sync::watch::channel(false);
-    let (connections, router) =
-        (serve::Connections::new(stopped), crate::api::router(Arc::clone(&parts.app)));
+    let (connections, router) = (
+        serve::Connections::new(stopped),
+        measured(crate::api::router(Arc::clone(&parts.app)), &parts.metrics),
+    );
     let (socket, owner) = socket;
     let listeners = [
         tokio::spawn(serve::tcp(api, router.clone(), connections.clone())),
@@ -82,6 +87,26 @@ fn unix_listener(parts: &Parts) -> Result<(UnixListener, u32), StartFailure> {
         fs::create_dir_all(directory).map_err(failed)?;
     }
     serve::bind_unix(path).map_err(failed)
+}
+
+/// Counts API requests by method, operation (the route, never a name in it) and status, and times them.
+fn measured(router: axum::Router, metrics: &Arc<Metrics>) -> axum::Router {
+    let metrics = Arc::clone(metrics);
+    router.layer(axum::middleware::from_fn(move |request: Request, next: Next| {
+        let metrics = Arc::clone(&metrics);
+        async move {
+            let method = request.method().as_str().to_owned();
+            let operation =
+                request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
+            let timer = metrics.api_latency.start_timer();
+            let response = next.run(request).await;
+            timer.observe_duration();
+            let known = ["GET", "HEAD", "PUT", "POST", "PATCH", "DELETE"].contains(&method.as_str());
+            let method = if known { method.as_str() } else { "other" };
+            metrics.api_requests.with_label_values(&[method, &operation, response.status().as_str()]).inc();
+            response
+        }
+    }))
 }
 
 fn observability(parts: &Parts, packets: &Packets) -> axum::Router {

@@ -42,7 +42,6 @@ pub(crate) fn journal_unavailable(daemon: &Daemon) -> u64 {
 }
 
 #[test]
-#[expect(clippy::too_many_lines, reason = "one story, told in order")]
 fn a_full_disk_stops_new_grants_and_accounting_and_nothing_else() {
     let directory = tempfile::tempdir().unwrap();
     let Some(disk) = SmallDisk::mount(&directory.path().join("state"), 48) else { return };

@@ -5,6 +5,7 @@
 pub(crate) mod daemon;
 pub(crate) mod dhcp_client;
 pub(crate) mod mounts;
+pub(crate) mod netns;
 pub(crate) mod postgres;
 pub(crate) mod proxy;
 pub(crate) mod radius_client;
