@@ -55,9 +55,13 @@ impl Passed<'_> {
 }
 
 /// What the gate says.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it lives on the stack of one call; a box this size is the slow path of malloc"
+)]
 pub(super) enum Gate<'a> {
     /// Go on.
-    Pass(Box<Passed<'a>>),
+    Pass(Passed<'a>),
     /// Silence, with the reason in the decision.
     Discard,
     /// The answer already sent, again: bytes in the buffer.
@@ -126,7 +130,7 @@ pub(super) fn gate<'a>(
     } else {
         Signing::Omitted
     };
-    Gate::Pass(Box::new(Passed {
+    Gate::Pass(Passed {
         packet,
         facts,
         nas: Arc::clone(nas),
@@ -134,7 +138,7 @@ pub(super) fn gate<'a>(
         key_index: Cell::new(key_index),
         signing,
         duplicate_key: key,
-    }))
+    })
 }
 
 /// An answer to where the datagram came from, from where it came to.
