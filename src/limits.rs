@@ -74,9 +74,9 @@ pub const JOURNAL_FLUSH_AFTER_MS: u64 = 5;
 /// milliseconds.
 pub const JOURNAL_PROBE_AFTER_MS: u64 = 1_000;
 
-/// Window in which a retransmission gets the answer already sent (RFC 5080 §2.2.2), in milliseconds. Longer than two
-/// timeouts of 5 s, which many NASes have: one whose reply was lost asks again after exactly that.
-pub const DUPLICATE_WINDOW_MS: u64 = 15_000;
+/// Window in which a retransmission gets the answer already sent (RFC 5080 §2.2.2), in milliseconds. A later one is decided
+/// again, which gives the same grant.
+pub const DUPLICATE_WINDOW_MS: u64 = 5_000;
 /// Entries of the duplicate cache, over all its shards.
 pub const DUPLICATE_ENTRIES_MAX: usize = 65_536;
 /// Bytes of cached replies, over all shards.

@@ -1,8 +1,10 @@
 //! The path of a packet, on one screen: what a protocol core takes and gives.
 //!
+//! ```text
 //!     datagram ─► admit(bytes, snapshot, ledger, now) ─┬─► discard, with a reason
 //!                                                      ├─► reply that needs no record
 //!                                                      └─► wait ─► journal ─► finish(durable) ─► reply
+//! ```
 //!
 //! Two synchronous halves and one wait. Both halves are deterministic: time, randomness and the state of the journal come
 //! in as values. Only the journal can make a [`Durable`], so a reply before its record does not compile.
