@@ -24,6 +24,7 @@ pub(crate) struct Background {
     applier: Option<JoinHandle<()>>,
     tasks: Vec<tokio::task::JoinHandle<()>>,
     checkpoints: Arc<Checkpoints>,
+    image: Arc<ImageFile>,
 }
 
 /// A full sweep over the ledger takes this long.
@@ -63,9 +64,15 @@ pub(crate) fn start(parts: &Parts, packets: &Packets, runtime: &Handle) -> Backg
         tasks.push(runtime.spawn(checkpoint_loop(Arc::clone(&checkpoints), Arc::clone(&journal), every)));
     }
     tasks.push(runtime.spawn(follow(parts.app.clone())));
-    tasks.push(runtime.spawn(write_images(parts.app.clone(), recovery::image_path(&parts.config))));
+    let image = Arc::new(ImageFile {
+        path: recovery::image_path(&parts.config),
+        publisher: Arc::clone(&parts.recovered.publisher),
+        vault: Arc::clone(&parts.recovered.vault),
+        writing: parking_lot::Mutex::new(()),
+    });
+    tasks.push(runtime.spawn(write_images(Arc::clone(&image))));
     tasks.push(runtime.spawn(purge(parts.app.clone(), parts.config.limits.retention_days)));
-    Background { applier, tasks, checkpoints }
+    Background { applier, tasks, checkpoints, image }
 }
 
 impl Background {
@@ -82,14 +89,7 @@ impl Background {
         }
         self.checkpoints.make();
         *self.checkpoints.holder.lock() = None;
-        let publisher = Arc::clone(&parts.recovered.publisher);
-        if let Err(error) = image::write(
-            &recovery::image_path(&parts.config),
-            &publisher.load_full(),
-            parts.recovered.vault.as_ref(),
-        ) {
-            tracing::warn!(%error, "the node's image could not be written");
-        }
+        self.image.write();
         // Tasks hold the journal until their abort is processed; the last handle must be ours to end it cleanly.
         if let Some(journal) = packets.journal.take() {
             end_journal(journal, patience);
@@ -209,6 +209,8 @@ pub(crate) struct Checkpoints {
 
 impl Checkpoints {
     fn make(&self) {
+        // One at a time: the one that was begun before the stop goes on beside it, and both write the same new file.
+        let holder = self.holder.lock();
         let current = self.applied.load(Ordering::Acquire);
         if current == self.last.load(Ordering::Acquire) {
             return;
@@ -216,7 +218,7 @@ impl Checkpoints {
         match checkpoint::write(&self.directory, &self.ledger, current) {
             Ok(oldest) => {
                 self.last.store(current, Ordering::Release);
-                if let Some(holder) = self.holder.lock().as_ref()
+                if let Some(holder) = holder.as_ref()
                     && let Err(error) = holder.release(Sequence(oldest))
                 {
                     tracing::warn!(%error, "journal segments before the checkpoint could not be removed");
@@ -258,24 +260,42 @@ async fn follow(app: Arc<crate::app::App>) {
     }
 }
 
+/// The node's image of desired state.
+struct ImageFile {
+    path: std::path::PathBuf,
+    publisher: Arc<crate::snapshot::publish::Publisher>,
+    vault: Arc<crate::vault::Vault>,
+    /// A write that began before the stop goes on beside it: two at once would spoil each other's file.
+    writing: parking_lot::Mutex<()>,
+}
+
+impl ImageFile {
+    fn write(&self) -> bool {
+        let _writing = self.writing.lock();
+        let written = image::write(&self.path, &self.publisher.load_full(), self.vault.as_ref());
+        if let Err(error) = &written {
+            tracing::warn!(%error, "the node's image could not be written");
+        }
+        written.is_ok()
+    }
+}
+
 /// Writes the node's image whenever desired state has moved, at most once a minute.
-async fn write_images(app: Arc<crate::app::App>, path: std::path::PathBuf) {
+async fn write_images(file: Arc<ImageFile>) {
     let mut turn = tokio::time::interval(Duration::from_secs(5));
     let mut written = 0;
     let mut quiet = 0_u32;
     loop {
         turn.tick().await;
-        let seq = app.parts().publisher.seq();
+        let seq = file.publisher.seq();
         quiet += 1;
         if seq == written || (quiet < 12 && written != 0) {
             continue;
         }
-        let (app, path) = (Arc::clone(&app), path.clone());
-        let write =
-            move || image::write(&path, &app.parts().publisher.load_full(), app.parts().vault.as_ref());
-        match tokio::task::spawn_blocking(write).await {
-            Ok(Ok(_)) => (written, quiet) = (seq, 0),
-            Ok(Err(error)) => tracing::warn!(%error, "the node's image could not be written"),
+        let file = Arc::clone(&file);
+        match tokio::task::spawn_blocking(move || file.write()).await {
+            Ok(true) => (written, quiet) = (seq, 0),
+            Ok(false) => {}
             Err(_) => return,
         }
     }

@@ -251,7 +251,8 @@ fn renew(grant: &mut Grant, record: &GrantRecord, promised: Stamp) {
         }
     }
     grant.live = true;
-    if grant.leaving <= record.at {
+    // Whoever comes back to a leaving grant gets a record of its own; any other was decided before it was to be left.
+    if !record.renewal && grant.leaving < record.at {
         grant.leaving = Stamp::ZERO;
     }
     grant.role = record.role;

@@ -1,6 +1,8 @@
 //! Fault F3: the disk is full. Known subscribers go on; whatever would have to be written gets silence; nothing that was
 //! acknowledged is lost, and nobody has to restart anything once there is room again.
 
+use std::net::Ipv4Addr;
+use std::path::Path;
 use std::time::Duration;
 
 use lastmile::dhcp::v4::wire::MessageType;
@@ -8,6 +10,7 @@ use lastmile::dhcp::v4::wire::MessageType;
 use crate::kills::sessions;
 use crate::network::{self, PASSWORD, Targets};
 use crate::support::daemon::{Daemon, Settings};
+use crate::support::dhcp_client::Relay;
 use crate::support::mounts::SmallDisk;
 use crate::support::radius_client::{Accept, Event, INTERIM, Nas, START};
 
@@ -72,16 +75,7 @@ fn a_full_disk_stops_new_grants_and_accounting_and_nothing_else() {
 
     (nas.retry, nas.tries) = (Duration::from_millis(300), 3);
     (relay.retry, relay.tries) = (Duration::from_millis(300), 3);
-    for _ in 0..5 {
-        for (home, known) in accepts.iter().enumerate() {
-            let login = nas.login(&|| at.auth(), &network::login(home), PASSWORD);
-            assert_eq!(login.expect("a known subscriber is answered").accept().address, known.address);
-        }
-    }
-    for (line, known) in leases.iter().enumerate() {
-        let reply = relay.confirm(&|| at.dhcp4(), &network::line(line), *known);
-        assert_eq!(reply.expect("a durable lease is confirmed").kind, MessageType::Ack);
-    }
+    everybody_known_is_answered(&mut nas, &mut relay, &at, &accepts, &leases);
     let silences = journal_unavailable(&daemon);
     let newcomer = network::login(KNOWN);
     assert_eq!(nas.login(&|| at.auth(), &newcomer, PASSWORD), None);
@@ -96,10 +90,7 @@ fn a_full_disk_stops_new_grants_and_accounting_and_nothing_else() {
     daemon.until("health names the journal", |daemon| {
         daemon.health().contains("degraded: journal").then_some(())
     });
-    for (home, known) in accepts.iter().enumerate() {
-        let login = nas.login(&|| at.auth(), &network::login(home), PASSWORD);
-        assert_eq!(login.expect("a known subscriber is answered").accept().address, known.address);
-    }
+    everybody_known_is_answered(&mut nas, &mut relay, &at, &accepts, &leases);
     assert_eq!(nas.login(&|| at.auth(), &newcomer, PASSWORD), None);
 
     disk.free();
@@ -115,17 +106,40 @@ fn a_full_disk_stops_new_grants_and_accounting_and_nothing_else() {
     daemon.until("storage is not degraded", |daemon| (daemon.health() == "ready\n").then_some(()));
     assert!(daemon.terminate().success());
 
-    let copy = directory.path().join("lastmile.db");
-    for suffix in ["", "-wal"] {
-        let name = format!("lastmile.db{suffix}");
-        let from = disk.path().join(&name);
-        if from.exists() {
-            std::fs::copy(from, directory.path().join(&name)).unwrap();
-        }
-    }
-    let rows = sessions(&format!("sqlite:{}", copy.display()));
+    let rows = sessions(&copy_of_database(&disk, directory.path()));
     let row = rows.iter().find(|row| row.acct_session_id == "full-1").expect("the session is in storage");
     // The Start, every Interim until the disk was full, and the one after.
     assert_eq!(row.records, u64::from(before) + 2, "{row:?}");
     assert_eq!(row.octets_in, u64::from(before) + 1);
+}
+
+/// Known homes log in five times and get their address, known lines are confirmed theirs.
+fn everybody_known_is_answered(
+    nas: &mut Nas,
+    relay: &mut Relay,
+    at: &Targets,
+    accepts: &[Accept],
+    leases: &[Ipv4Addr],
+) {
+    for _ in 0..5 {
+        for (home, known) in accepts.iter().enumerate() {
+            let login = nas.login(&|| at.auth(), &network::login(home), PASSWORD);
+            assert_eq!(login.expect("a known subscriber is answered").accept().address, known.address);
+        }
+    }
+    for (line, known) in leases.iter().enumerate() {
+        let reply = relay.confirm(&|| at.dhcp4(), &network::line(line), *known);
+        assert_eq!(reply.expect("a durable lease is confirmed").kind, MessageType::Ack);
+    }
+}
+
+/// URL of a copy outside the disk: SQLite would not find its way there.
+fn copy_of_database(disk: &SmallDisk, to: &Path) -> String {
+    for name in ["lastmile.db", "lastmile.db-wal"] {
+        let from = disk.path().join(name);
+        if from.exists() {
+            std::fs::copy(from, to.join(name)).unwrap();
+        }
+    }
+    format!("sqlite:{}", to.join("lastmile.db").display())
 }

@@ -22,6 +22,7 @@ use crate::support::note;
 use crate::support::radius_client::{Event, INTERIM, START, STOP};
 
 const KILLS: u32 = 20;
+const STOPS: u32 = 5;
 /// Acknowledgements between a start and the next kill, at most.
 const ACKNOWLEDGED_MAX: u64 = 400;
 const HOMES: usize = 240;
@@ -217,6 +218,34 @@ fn kills_under_load_lose_nothing_acknowledged_and_double_nothing() {
     assert_eq!(daemon.metrics().sum("lastmile_ledger_conflicts", &[]), 0);
     everybody_has_what_was_acknowledged(&told, &targets);
     daemon.until_drained();
+    assert!(daemon.terminate().success());
+    storage_has_each_event_once(&told, &settings.sqlite_url());
+}
+
+#[test]
+fn ordered_stops_under_load_lose_nothing_either_and_leave_a_clean_journal() {
+    let directory = tempfile::tempdir().unwrap();
+    let definitions = directory.path().join("definitions");
+    network::write(&definitions, HOMES, LINES);
+    let settings = Settings::new(directory.path()).with_definitions(&definitions);
+    let mut daemon = settings.start();
+    let settings = settings.without_definitions();
+    let targets = Targets::of(&daemon);
+    let load = Load::start(&targets);
+    for _ in 0..STOPS {
+        load.until_acknowledged(100);
+        let (status, log) = daemon.terminate_and_log();
+        assert!(status.success(), "{status}");
+        let complaints: Vec<&str> =
+            log.lines().filter(|line| line.contains("WARN") || line.contains("ERROR")).collect();
+        assert!(complaints.is_empty(), "{complaints:#?}");
+        daemon = settings.start();
+        load.forget_acknowledgements();
+        targets.follow(&daemon);
+    }
+    load.until_acknowledged(100);
+    let told = load.finish();
+    everybody_has_what_was_acknowledged(&told, &targets);
     assert!(daemon.terminate().success());
     storage_has_each_event_once(&told, &settings.sqlite_url());
 }

@@ -1,9 +1,9 @@
 //! DHCP: offers, leases, and a lease and a session on one grant.
 
 use lastmile::ids::PoolId;
-use lastmile::journal::record::{Holder, Record, ReleaseReason};
-use lastmile::ledger::Denied;
+use lastmile::journal::record::{Holder, Record, ReleaseReason, Role, SessionEvent};
 use lastmile::ledger::pool::EntryState;
+use lastmile::ledger::{Denied, Want, WantSource};
 
 use crate::rig::{Asker, Rig, device, holder, line, pool, prefix};
 
@@ -193,4 +193,39 @@ fn a_requested_address_is_given_when_it_is_free_and_never_when_it_is_not() {
     assert_ne!(rig.lease(Asker::new(2), Some(prefix("10.0.0.9"))), Ok(prefix("10.0.0.9")));
     let pool = rig.ledger.pool(PoolId(rig.pools[0].id)).unwrap();
     assert_eq!(pool.entry(prefix("10.0.0.9")), Some((holder(1), 0, EntryState::Granted)));
+}
+
+#[test]
+fn a_lease_that_ran_out_does_not_end_a_grant_whose_session_is_heard_of() {
+    let mut rig = rig();
+    rig.session_timeout = Some(600);
+    let (id, address) = rig.login(Asker::new(1)).unwrap();
+    rig.start(Asker::new(1), id, address);
+    rig.lease(Asker::new(1), None).unwrap();
+    rig.pass(7_200);
+    rig.account(Asker::new(1), SessionEvent::Interim, Some(id), &[address], 7_200);
+    rig.sweep();
+    assert_eq!(rig.live(holder(1)), [address]);
+    rig.pass(3_600);
+    rig.sweep();
+    rig.sweep();
+    assert_eq!(rig.live(holder(1)), [], "silent for an hour after the end of what was allowed");
+}
+
+#[test]
+fn a_login_behind_a_release_keeps_the_address_although_a_renewal_commits_in_between() {
+    let mut rig = rig();
+    let address = rig.lease(Asker::new(1), None).unwrap();
+    let space = rig.space.clone();
+    rig.pass(900);
+    let renewal = rig.ask_lease(Asker::new(1), Some(address)).unwrap();
+    let release = rig.ledger.release(holder(1), &space, address, ReleaseReason::Released, rig.now).unwrap();
+    rig.commit(&renewal);
+    let pools = rig.pools.clone();
+    let wants = [Want { role: Role::V4, source: WantSource::Pools(&pools) }];
+    let login = rig.ask(Asker::new(1), &wants, None, None).unwrap();
+    rig.commit_records(&[release]);
+    rig.commit(&login);
+    assert_eq!(rig.live(holder(1)), [address]);
+    rig.check_conservation();
 }

@@ -193,11 +193,16 @@ impl Daemon {
     }
 
     /// Asks the process to end and waits until it has.
-    pub(crate) fn terminate(mut self) -> ExitStatus {
+    pub(crate) fn terminate(self) -> ExitStatus {
+        self.terminate_and_log().0
+    }
+
+    /// The same, with everything that it logged.
+    pub(crate) fn terminate_and_log(mut self) -> (ExitStatus, String) {
         let process = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(process, rustix::process::Signal::TERM).unwrap();
         match self.lines.recv_timeout(STOP_PATIENCE) {
-            Err(RecvTimeoutError::Disconnected) => self.child.wait().unwrap(),
+            Err(RecvTimeoutError::Disconnected) => (self.child.wait().unwrap(), self.log()),
             other => panic!("the daemon did not end ({other:?}):\n{}", self.log()),
         }
     }

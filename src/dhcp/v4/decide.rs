@@ -88,7 +88,9 @@ pub fn decide(world: &World<'_>, case: &Case<'_, '_>) -> Ruling {
             world.ledger.withdraw_offers(case.entitlement.holder, case.entitlement.owner);
             Ruling::silence("not-for-us")
         }
-        Form::Selecting { requested, .. } => case.lease(world, requested, false),
+        // The client took our offer: if we cannot keep it (a restart forgot it and somebody else has the address by now), it
+        // is told so and begins anew at once (RFC 2131 §4.3.2).
+        Form::Selecting { requested, .. } => case.lease(world, requested, true),
         Form::InitReboot { requested: address }
         | Form::Renewing { ciaddr: address }
         | Form::Rebinding { ciaddr: address } => case.confirm(world, address),
