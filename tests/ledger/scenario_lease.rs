@@ -1,9 +1,9 @@
 //! DHCP: offers, leases, and a lease and a session on one grant.
 
 use lastmile::ids::PoolId;
-use lastmile::journal::record::{Holder, Record, ReleaseReason};
-use lastmile::ledger::Denied;
+use lastmile::journal::record::{Holder, Record, ReleaseReason, Role, SessionEvent};
 use lastmile::ledger::pool::EntryState;
+use lastmile::ledger::{Accounted, Denied, Want, WantSource};
 
 use crate::rig::{Asker, Rig, device, holder, line, pool, prefix};
 
@@ -72,7 +72,7 @@ fn a_lease_on_its_way_keeps_a_stop_from_ending_the_grant() {
     rig.start(Asker::new(1), id, address);
     let request = rig.ask_lease(Asker::new(1), None).unwrap();
     assert!(!request.wait_for.is_empty(), "the first lease of a grant is waited for");
-    assert!(matches!(rig.stop(Asker::new(1), id), lastmile::ledger::Accounted::InFlight));
+    assert!(matches!(rig.stop(Asker::new(1), id), Accounted::InFlight));
     rig.commit(&request);
     rig.stop(Asker::new(1), id);
     assert_eq!(rig.live(holder(1)), [address]);
@@ -154,6 +154,39 @@ fn a_declined_address_stays_out_for_an_hour_and_is_not_given_to_its_holder_again
 }
 
 #[test]
+fn a_client_that_declined_is_not_offered_the_address_again_while_the_record_is_on_its_way() {
+    let mut rig = rig();
+    let address = rig.lease(Asker::new(1), None).unwrap();
+    let space = rig.space.clone();
+    let decline = rig.ledger.release(holder(1), &space, address, ReleaseReason::Declined, rig.now).unwrap();
+    assert_ne!(rig.offer(Asker::new(1)).unwrap().prefix, address);
+    let request = rig.ask_lease(Asker::new(1), None).unwrap();
+    assert_ne!(request.addresses[0].prefix, address);
+    rig.commit_records(&[decline]);
+    rig.commit(&request);
+    assert_eq!(rig.live(holder(1)), [request.addresses[0].prefix]);
+    rig.check_conservation();
+}
+
+#[test]
+fn a_session_heard_of_at_an_address_being_declined_keeps_it() {
+    let mut rig = rig();
+    let address = rig.lease(Asker::new(1), None).unwrap();
+    let space = rig.space.clone();
+    let decline = rig.ledger.release(holder(1), &space, address, ReleaseReason::Declined, rig.now).unwrap();
+    let start = rig.report(Asker::new(1), SessionEvent::Start, None, "1", &[address], 0);
+    let Accounted::Record { records, .. } = start else { panic!("{start:?}") };
+    rig.commit_records(&[decline]);
+    rig.pass(7_200);
+    for number in 2..21 {
+        assert_ne!(rig.lease(Asker::new(number), None), Ok(address));
+    }
+    rig.commit_records(&records);
+    assert_eq!(rig.live(holder(1)), [address]);
+    rig.check_conservation();
+}
+
+#[test]
 fn discovers_from_ever_new_macs_leave_nothing_behind() {
     let mut rig = rig();
     for number in 0..5_000 {
@@ -193,4 +226,39 @@ fn a_requested_address_is_given_when_it_is_free_and_never_when_it_is_not() {
     assert_ne!(rig.lease(Asker::new(2), Some(prefix("10.0.0.9"))), Ok(prefix("10.0.0.9")));
     let pool = rig.ledger.pool(PoolId(rig.pools[0].id)).unwrap();
     assert_eq!(pool.entry(prefix("10.0.0.9")), Some((holder(1), 0, EntryState::Granted)));
+}
+
+#[test]
+fn a_lease_that_ran_out_does_not_end_a_grant_whose_session_is_heard_of() {
+    let mut rig = rig();
+    rig.session_timeout = Some(600);
+    let (id, address) = rig.login(Asker::new(1)).unwrap();
+    rig.start(Asker::new(1), id, address);
+    rig.lease(Asker::new(1), None).unwrap();
+    rig.pass(7_200);
+    rig.account(Asker::new(1), SessionEvent::Interim, Some(id), &[address], 7_200);
+    rig.sweep();
+    assert_eq!(rig.live(holder(1)), [address]);
+    rig.pass(3_600);
+    rig.sweep();
+    rig.sweep();
+    assert_eq!(rig.live(holder(1)), [], "silent for an hour after the end of what was allowed");
+}
+
+#[test]
+fn a_login_behind_a_release_keeps_the_address_although_a_renewal_commits_in_between() {
+    let mut rig = rig();
+    let address = rig.lease(Asker::new(1), None).unwrap();
+    let space = rig.space.clone();
+    rig.pass(900);
+    let renewal = rig.ask_lease(Asker::new(1), Some(address)).unwrap();
+    let release = rig.ledger.release(holder(1), &space, address, ReleaseReason::Released, rig.now).unwrap();
+    rig.commit(&renewal);
+    let pools = rig.pools.clone();
+    let wants = [Want { role: Role::V4, source: WantSource::Pools(&pools) }];
+    let login = rig.ask(Asker::new(1), &wants, None, None).unwrap();
+    rig.commit_records(&[release]);
+    rig.commit(&login);
+    assert_eq!(rig.live(holder(1)), [address]);
+    rig.check_conservation();
 }
