@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 
 use super::Ledger;
 use super::admit::ending;
-use super::holder::{Session, Slot};
+use super::holder::{Session, Slot, same_space};
 use crate::ids::{NasId, NetworkId, PoolId, SessionId};
 use crate::journal::record::{
     GrantRecord, Holder, NasRecord, Owner, Record, ReleaseReason, Role, SessionEvent, SessionRecord,
@@ -226,7 +226,8 @@ impl Ledger {
     ) -> Option<Prefix> {
         let mut conflict = None;
         for (role, reported) in facts.addresses {
-            let over = |space: &Space, prefix: Prefix| *space == *facts.space && prefix.contains(*reported);
+            let over =
+                |space: &Space, prefix: Prefix| same_space(space, &facts.space) && prefix.contains(*reported);
             let live = slot.grants.iter().find(|grant| grant.live && over(&grant.space, grant.prefix));
             let coming = slot.reserved.iter().find(|reserved| over(&reserved.space, reserved.prefix));
             if live.is_some_and(|grant| grant.leaving == Stamp::ZERO)

@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use smallvec::SmallVec;
 
 use super::Ledger;
-use super::holder::{Grant, HolderState, Reservation, Slot, Stage};
+use super::holder::{Grant, HolderState, Reservation, Slot, Stage, same_space};
 use super::reserve::Undo;
 use crate::ids::{NasId, NetworkId, PoolId, SessionId, Uid};
 use crate::journal::record::{
@@ -450,12 +450,14 @@ pub(super) fn ending(
 
 /// Whether a known grant is one that the policy would give.
 pub(super) fn fits(grant: &Grant, want: &Want<'_>, space: &Space) -> bool {
-    *grant.space == *space && gives(want, grant.prefix, grant.pool)
+    !grant.declined && same_space(&grant.space, space) && gives(want, grant.prefix, grant.pool)
 }
 
 /// Whether a reservation is for what is wanted.
 pub(super) fn covers(reserved: &Reservation, want: &Want<'_>, space: &Space) -> bool {
-    reserved.role == want.role && *reserved.space == *space && gives(want, reserved.prefix, reserved.pool)
+    reserved.role == want.role
+        && same_space(&reserved.space, space)
+        && gives(want, reserved.prefix, reserved.pool)
 }
 
 fn gives(want: &Want<'_>, prefix: Prefix, pool: PoolId) -> bool {

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 
 use super::Ledger;
 use super::apart::Stand;
-use super::holder::{Grant, HolderState, Session, Slot, Stage};
+use super::holder::{Grant, HolderState, Session, Slot, Stage, is_space};
 use super::pool::Taken;
 use crate::ids::{NasId, PoolId};
 use crate::journal::record::{
@@ -68,7 +68,7 @@ impl Ledger {
         if !record.owner.is_unknown() {
             slot.owner = record.owner;
         }
-        let of_record = |space: &Space| space.tenant == record.tenant && space.vrf.as_bytes() == &*record.vrf;
+        let of_record = |space: &Space| is_space(space, record.tenant, &record.vrf);
         let mut promised = Stamp::ZERO;
         slot.reserved.retain_mut(|reserved| {
             if reserved.prefix != record.prefix || !of_record(&reserved.space) {
@@ -124,7 +124,7 @@ impl Ledger {
     }
 
     fn apply_release(&self, state: &mut HolderState, record: &ReleaseRecord) {
-        let of_record = |space: &Space| space.tenant == record.tenant && space.vrf.as_bytes() == &*record.vrf;
+        let of_record = |space: &Space| is_space(space, record.tenant, &record.vrf);
         let Some(slot) = state.slots.iter_mut().find(|slot| slot.number == record.slot) else {
             return;
         };
@@ -142,6 +142,7 @@ impl Ledger {
         grant.accepted_until = Stamp::ZERO;
         grant.durable_ends_at = Stamp::ZERO;
         grant.leaving = Stamp::ZERO;
+        grant.declined = false;
         grant.lease = None;
         let (pool, space) = (grant.pool, Arc::clone(&grant.space));
         let declined = record.reason == ReleaseReason::Declined;
@@ -152,7 +153,7 @@ impl Ledger {
         let again = slot.reservation_of(&space, record.prefix).is_some();
         if let Some(pool) = self.pool(pool) {
             if declined {
-                pool.declined(record.prefix, record.holder, record.at.plus_secs(DECLINE_SECS));
+                pool.declined(record.prefix, record.holder, record.at.plus_secs(DECLINE_SECS), again);
             } else {
                 pool.released(record.prefix, record.holder, record.at, again);
             }
@@ -254,6 +255,7 @@ fn renew(grant: &mut Grant, record: &GrantRecord, promised: Stamp) {
     // Whoever comes back to a leaving grant gets a record of its own; any other was decided before it was to be left.
     if !record.renewal && grant.leaving < record.at {
         grant.leaving = Stamp::ZERO;
+        grant.declined = false;
     }
     grant.role = record.role;
     grant.pool = record.pool;
@@ -275,6 +277,7 @@ fn opened(record: &GrantRecord, space: Arc<Space>, promised: Stamp, sequence: u6
         accepted_until: Stamp::ZERO,
         durable_ends_at: Stamp::ZERO,
         leaving: Stamp::ZERO,
+        declined: false,
         lease: None,
         nas: record.nas,
         digest: record.digest,

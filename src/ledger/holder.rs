@@ -38,6 +38,8 @@ pub struct Grant {
     /// When a record that ends it was last decided; zero when none is on its way. Volatile: whoever comes back to the
     /// grant meanwhile gets a record of its own, decided later than this.
     pub leaving: Stamp,
+    /// Whether it is leaving because somebody else answers at it: its holder does not get it back. Volatile.
+    pub declined: bool,
     /// Lease, if DHCP.
     pub lease: Option<Box<LeaseFacts>>,
     /// NAS it came through, if RADIUS.
@@ -48,10 +50,22 @@ pub struct Grant {
     pub sequence: u64,
 }
 
+/// Whether two spaces are one.
+pub(super) fn same_space(one: &Space, other: &Space) -> bool {
+    std::ptr::eq(one, other) || is_space(one, other.tenant, other.vrf.as_bytes())
+}
+
+/// Whether a space is that of a tenant's VRF. The default VRF has no name: comparing two empty names byte by byte costs
+/// more than the rest of a reuse, because their pointers lead nowhere and vector loads from there are slow.
+pub(super) fn is_space(space: &Space, tenant: TenantId, vrf: &[u8]) -> bool {
+    let known = space.vrf.as_bytes();
+    space.tenant == tenant && known.len() == vrf.len() && (vrf.is_empty() || known == vrf)
+}
+
 impl Grant {
     /// Whether it is this prefix of this space.
     pub fn is(&self, space: &Space, prefix: Prefix) -> bool {
-        self.prefix == prefix && *self.space == *space
+        self.prefix == prefix && same_space(&self.space, space)
     }
 
     /// Whether a lease stands on it. After an unclean stop no lease ends before `hold_until` (FIELD R3).
@@ -232,7 +246,10 @@ impl Slot {
     /// Whether the slot uses exactly this prefix, or is about to.
     pub fn stands_on(&self, space: &Space, prefix: Prefix) -> bool {
         self.grants.iter().any(|grant| grant.live && grant.is(space, prefix))
-            || self.reserved.iter().any(|reserved| reserved.prefix == prefix && *reserved.space == *space)
+            || self
+                .reserved
+                .iter()
+                .any(|reserved| reserved.prefix == prefix && same_space(&reserved.space, space))
     }
 }
 

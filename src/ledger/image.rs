@@ -119,6 +119,7 @@ fn restored_grant(image: GrantImage, space: &dyn Fn(TenantId, &[u8]) -> Arc<Spac
         accepted_until,
         durable_ends_at: lease_end,
         leaving: Stamp::ZERO,
+        declined: false,
         lease: image.lease.map(Box::new),
         nas: image.nas,
         digest: image.digest,

@@ -122,7 +122,7 @@ impl Ledger {
         let shard = self.shard(holder).lock();
         let state = shard.holders.get(&holder.0)?;
         let slot = state.slots.iter().find(|known| known.number == slot)?;
-        let grant = slot.grants.iter().find(|grant| grant.prefix == prefix && *grant.space == *space)?;
+        let grant = slot.grants.iter().find(|grant| grant.is(space, prefix))?;
         Some(RenewalBasis {
             holder,
             slot: slot.number,
@@ -185,6 +185,7 @@ impl Ledger {
         if (has_session || grant.accepted_until > now) && reason != ReleaseReason::Declined {
             return None;
         }
+        grant.declined = reason == ReleaseReason::Declined;
         let at = now.max(grant.since);
         Some(ending(grant, holder, number, at, now, reason))
     }

@@ -310,18 +310,22 @@ impl PoolLedger {
     /// Applies a committed release; one of a former holder changes nothing. With `again`, the holder is already on its
     /// way back to the address, which therefore passes from granted to reserved without being anybody's in between.
     pub(super) fn released(&self, prefix: Prefix, holder: Holder, at: Stamp, again: bool) {
+        self.leave(prefix, holder, EntryState::Released(at), again);
+    }
+
+    /// Applies a committed decline: out of use until `until`.
+    pub(super) fn declined(&self, prefix: Prefix, holder: Holder, until: Stamp, again: bool) {
+        self.leave(prefix, holder, EntryState::Declined(until), again);
+    }
+
+    fn leave(&self, prefix: Prefix, holder: Holder, state: EntryState, again: bool) {
         let mut inner = self.inner.lock();
-        if let Some(offset) = inner.leave(prefix, holder, EntryState::Released(at))
+        if let Some(offset) = inner.leave(prefix, holder, state)
             && again
         {
             let slot = inner.entry(offset).slot;
             inner.reserve(offset, holder, slot);
         }
-    }
-
-    /// Applies a committed decline: out of use until `until`.
-    pub(super) fn declined(&self, prefix: Prefix, holder: Holder, until: Stamp) {
-        self.inner.lock().leave(prefix, holder, EntryState::Declined(until));
     }
 
     /// Restores a remembered (not live) holder: used when loading a checkpoint.

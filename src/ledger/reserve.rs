@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use smallvec::smallvec;
 
-use super::holder::{HolderState, Pending, Reservation, Slot, Stage};
+use super::holder::{HolderState, Pending, Reservation, Slot, Stage, same_space};
 use super::{AdmitRequest, Ledger};
 use crate::ids::PoolId;
 use crate::journal::record::{GrantRecord, Holder, Record, Role};
@@ -153,7 +153,9 @@ impl Reservation {
 
 impl Slot {
     pub(super) fn reservation_of(&self, space: &Space, prefix: Prefix) -> Option<usize> {
-        self.reserved.iter().position(|reserved| reserved.prefix == prefix && *reserved.space == *space)
+        self.reserved
+            .iter()
+            .position(|reserved| reserved.prefix == prefix && same_space(&reserved.space, space))
     }
 
     /// A stamp for a record that grants `prefix` again: later than every record of it that is on its way.

@@ -3,7 +3,7 @@
 use lastmile::ids::PoolId;
 use lastmile::journal::record::{Holder, Record, ReleaseReason, Role, SessionEvent};
 use lastmile::ledger::pool::EntryState;
-use lastmile::ledger::{Denied, Want, WantSource};
+use lastmile::ledger::{Accounted, Denied, Want, WantSource};
 
 use crate::rig::{Asker, Rig, device, holder, line, pool, prefix};
 
@@ -72,7 +72,7 @@ fn a_lease_on_its_way_keeps_a_stop_from_ending_the_grant() {
     rig.start(Asker::new(1), id, address);
     let request = rig.ask_lease(Asker::new(1), None).unwrap();
     assert!(!request.wait_for.is_empty(), "the first lease of a grant is waited for");
-    assert!(matches!(rig.stop(Asker::new(1), id), lastmile::ledger::Accounted::InFlight));
+    assert!(matches!(rig.stop(Asker::new(1), id), Accounted::InFlight));
     rig.commit(&request);
     rig.stop(Asker::new(1), id);
     assert_eq!(rig.live(holder(1)), [address]);
@@ -150,6 +150,39 @@ fn a_declined_address_stays_out_for_an_hour_and_is_not_given_to_its_holder_again
     assert_eq!(rig.ledger.pool(PoolId(rig.pools[0].id)).unwrap().counts(rig.now).declined, 1);
     rig.pass(1);
     assert_eq!(rig.lease(Asker::new(2), None), Ok(address));
+    rig.check_conservation();
+}
+
+#[test]
+fn a_client_that_declined_is_not_offered_the_address_again_while_the_record_is_on_its_way() {
+    let mut rig = rig();
+    let address = rig.lease(Asker::new(1), None).unwrap();
+    let space = rig.space.clone();
+    let decline = rig.ledger.release(holder(1), &space, address, ReleaseReason::Declined, rig.now).unwrap();
+    assert_ne!(rig.offer(Asker::new(1)).unwrap().prefix, address);
+    let request = rig.ask_lease(Asker::new(1), None).unwrap();
+    assert_ne!(request.addresses[0].prefix, address);
+    rig.commit_records(&[decline]);
+    rig.commit(&request);
+    assert_eq!(rig.live(holder(1)), [request.addresses[0].prefix]);
+    rig.check_conservation();
+}
+
+#[test]
+fn a_session_heard_of_at_an_address_being_declined_keeps_it() {
+    let mut rig = rig();
+    let address = rig.lease(Asker::new(1), None).unwrap();
+    let space = rig.space.clone();
+    let decline = rig.ledger.release(holder(1), &space, address, ReleaseReason::Declined, rig.now).unwrap();
+    let start = rig.report(Asker::new(1), SessionEvent::Start, None, "1", &[address], 0);
+    let Accounted::Record { records, .. } = start else { panic!("{start:?}") };
+    rig.commit_records(&[decline]);
+    rig.pass(7_200);
+    for number in 2..21 {
+        assert_ne!(rig.lease(Asker::new(number), None), Ok(address));
+    }
+    rig.commit_records(&records);
+    assert_eq!(rig.live(holder(1)), [address]);
     rig.check_conservation();
 }
 
