@@ -226,6 +226,19 @@ async fn load_snapshot(
             None
         }
     };
+    let own = match own {
+        // A database restored from a backup is behind the image: what it says now is what counts.
+        Some(image)
+            if reached.is_ok() && storage.seq().await.map_err(StartFailure::Storage)? < image.seq() =>
+        {
+            tracing::warn!(
+                image = image.seq(),
+                "the database is behind the node's image, as after a restore; reading it anew"
+            );
+            None
+        }
+        own => own,
+    };
     let publisher = Publisher::new(own.unwrap_or_else(Snapshot::empty));
     let from_image = publisher.seq();
     let caught_up = match reached {

@@ -6,7 +6,7 @@
 //! ends by commit or abort.
 //!
 //! Invariant: free + reserved + held + granted + quarantined + declined + assigned = size, at every moment. It holds by
-//! construction: every change of an address goes through [`Tally::set`], which moves it from one tally to another.
+//! construction: every change of an address goes through `Tally::set`, which moves it from one tally to another.
 //!
 //! What a pool does not know: live prefixes outside its ranges (those of an edited pool, routed subnets, assignments by
 //! name) stand in `Apart`, and the ledger looks there after a choice.
