@@ -16,6 +16,7 @@ use crate::journal::tail::Holder;
 use crate::journal::{Journal, Lane, Sequence, Unavailable};
 use crate::ledger::{Ledger, SHARDS};
 use crate::snapshot::image;
+use crate::snapshot::publish::Publisher;
 use crate::telemetry::metrics::Metrics;
 use crate::time::Clock;
 
@@ -56,6 +57,7 @@ pub(crate) fn start(parts: &Parts, packets: &Packets, runtime: &Handle) -> Backg
         applier = spawn_applier(parts, &journal, runtime);
         tasks.push(runtime.spawn(sweep(
             Arc::clone(&parts.recovered.ledger),
+            Arc::clone(&parts.recovered.publisher),
             Arc::clone(&packets.lane),
             Arc::clone(&parts.clock) as _,
         )));
@@ -140,7 +142,7 @@ fn spawn_applier(parts: &Parts, journal: &Arc<Journal>, runtime: &Handle) -> Opt
 }
 
 /// Ends what time alone ends, a shard at a time.
-async fn sweep(ledger: Arc<Ledger>, lane: Arc<Lane>, clock: Arc<dyn Clock>) {
+async fn sweep(ledger: Arc<Ledger>, publisher: Arc<Publisher>, lane: Arc<Lane>, clock: Arc<dyn Clock>) {
     let mut index = 0;
     let mut turn = tokio::time::interval(SWEEP / SHARDS as u32);
     turn.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -154,6 +156,9 @@ async fn sweep(ledger: Arc<Ledger>, lane: Arc<Lane>, clock: Arc<dyn Clock>) {
             // Every shard has been seen since: announced restarts older than two rounds have done their work.
             let rounds = SWEEP.as_millis() as u64 * 2 + 60_000;
             ledger.forget_restarts(crate::time::Stamp(now.0.saturating_sub(rounds)));
+            // Addresses that are no longer assigned by name may be chosen again.
+            let snapshot = publisher.load();
+            ledger.reconsider(&|space, prefix| snapshot.fixed_holder(space, prefix).is_some());
         }
     }
 }
@@ -263,7 +268,7 @@ async fn follow(app: Arc<crate::app::App>) {
 /// The node's image of desired state.
 struct ImageFile {
     path: std::path::PathBuf,
-    publisher: Arc<crate::snapshot::publish::Publisher>,
+    publisher: Arc<Publisher>,
     vault: Arc<crate::vault::Vault>,
     /// A write that began before the stop goes on beside it: two at once would spoil each other's file.
     writing: parking_lot::Mutex<()>,
@@ -326,7 +331,7 @@ pub(crate) fn refresh(
     metrics: &Metrics,
     ledger: &Ledger,
     journal: &Journal,
-    publisher: &crate::snapshot::publish::Publisher,
+    publisher: &Publisher,
     storage_applied: &AtomicU64,
     clock: &dyn Clock,
 ) {
