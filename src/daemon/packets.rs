@@ -31,6 +31,9 @@ pub(crate) struct Packets {
     workers: Vec<JoinHandle<()>>,
 }
 
+/// A ticket names its worker in eight bits, and the daemon needs a journal lane of its own besides theirs.
+const WORKERS_MAX: usize = 255;
+
 /// Worker threads: one per core unless configured otherwise.
 pub(crate) fn worker_count(config: &Config) -> usize {
     let asked = config
@@ -39,9 +42,9 @@ pub(crate) fn worker_count(config: &Config) -> usize {
         .map_or(0, |radius| radius.workers)
         .max(config.dhcp4.as_ref().map_or(0, |dhcp4| dhcp4.workers));
     if asked > 0 {
-        asked.min(64)
+        asked.min(WORKERS_MAX)
     } else {
-        std::thread::available_parallelism().map_or(1, usize::from).min(64)
+        std::thread::available_parallelism().map_or(1, usize::from).min(WORKERS_MAX)
     }
 }
 

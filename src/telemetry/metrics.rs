@@ -4,6 +4,8 @@
 //! reason, pool, state; never a login, MAC or address. Workers hold handles resolved once per label set.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use prometheus::core::Collector;
 use prometheus::{
@@ -12,6 +14,7 @@ use prometheus::{
 };
 
 use crate::decision::{Decision, Outcome, Plane};
+use crate::limits::SOCKETS_PER_WAITER_MAX;
 
 /// All metrics of the daemon.
 #[derive(Debug)]
@@ -22,6 +25,8 @@ pub struct Metrics {
     latency: HistogramVec,
     stale: IntCounter,
     kernel_dropped: IntCounter,
+    /// Per socket, the kernel's own count at the last look of any worker.
+    kernel_counts: Arc<[AtomicU32]>,
     receive_errors: IntCounter,
     send_errors: IntCounter,
     panics: IntCounter,
@@ -133,6 +138,7 @@ impl Metrics {
                 "lastmile_datagrams_dropped_total",
                 "Datagrams the kernel dropped because a socket buffer was full.",
             ),
+            kernel_counts: (0..SOCKETS_PER_WAITER_MAX).map(|_| AtomicU32::new(0)).collect(),
             receive_errors: counter(&r, "lastmile_receive_errors_total", "Failed receive calls."),
             send_errors: counter(&r, "lastmile_send_errors_total", "Replies the kernel would not send."),
             panics: counter(&r, "lastmile_panics_total", "Datagrams dropped because a packet core panicked."),
@@ -211,7 +217,7 @@ impl Metrics {
             unwritten: self.unwritten.clone(),
             journal_failed: self.journal_failed.clone(),
             kernel_dropped: self.kernel_dropped.clone(),
-            last_dropped: Vec::new(),
+            kernel_counts: Arc::clone(&self.kernel_counts),
         }
     }
 
@@ -254,8 +260,7 @@ pub struct WorkerMetrics {
     /// Requests without an answer because the journal failed.
     pub journal_failed: IntCounter,
     kernel_dropped: IntCounter,
-    /// Per socket, the kernel's own count at the last look.
-    last_dropped: Vec<u32>,
+    kernel_counts: Arc<[AtomicU32]>,
 }
 
 const fn place(plane: Plane) -> usize {
@@ -291,17 +296,12 @@ impl WorkerMetrics {
         counter.inc();
     }
 
-    /// The kernel's count of datagrams it dropped on a socket: it only grows, and each worker sees parts of it.
-    pub fn kernel_drops(&mut self, socket: usize, count: u32) {
-        if self.last_dropped.len() <= socket {
-            self.last_dropped.resize(socket + 1, 0);
-        }
-        if let Some(last) = self.last_dropped.get_mut(socket) {
-            let more = count.wrapping_sub(*last);
-            if more < u32::MAX / 2 {
-                self.kernel_dropped.inc_by(u64::from(more));
-                *last = count;
-            }
+    /// The kernel's count of datagrams it dropped on a socket: it only grows, and all workers see it, so only what no
+    /// worker has seen yet is added.
+    pub fn kernel_drops(&self, socket: usize, count: u32) {
+        if let Some(seen) = self.kernel_counts.get(socket) {
+            let before = seen.fetch_max(count, Ordering::Relaxed);
+            self.kernel_dropped.inc_by(u64::from(count.saturating_sub(before)));
         }
     }
 }
@@ -310,6 +310,17 @@ impl WorkerMetrics {
 mod tests {
     use super::*;
     use crate::time::Stamp;
+
+    #[test]
+    fn what_the_kernel_dropped_is_counted_once_however_many_workers_see_it() {
+        let metrics = Metrics::new();
+        let (one, other) = (metrics.worker(), metrics.worker());
+        one.kernel_drops(0, 5);
+        other.kernel_drops(0, 5);
+        other.kernel_drops(0, 7);
+        one.kernel_drops(1, 2);
+        assert!(metrics.render().contains("lastmile_datagrams_dropped_total 9"), "{}", metrics.render());
+    }
 
     #[test]
     fn decisions_are_counted_by_plane_outcome_and_reason() {
