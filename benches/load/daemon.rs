@@ -1,39 +1,22 @@
-//! The daemon under load: its state seeded through storage, then `lastmile serve` as it ships.
+//! The daemon under load: `lastmile serve` as it ships, on a state of its own.
 //!
-//! Default durability, applier and metrics on. Subscribers, services and accesses are written as a CRM's would stand in
-//! storage; one plan, one pool of 4 M addresses, one NAS on 127.0.0.0/8, one relay group on 127.0.1.0/24.
+//! Default durability, applier and metrics on.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 
 use anyhow::Context;
-use lastmile::ids::{SystemEntropy, TenantId, Uid};
-use lastmile::model::{Envelope, Kind, Problems, Ref, Spec};
-use lastmile::storage::{Change, Storage, StoredObject, Write};
-use lastmile::time::{Clock, Stamp, SteadyClock};
-use lastmile::vault::{MasterKey, Vault};
-use serde_json::{Value, json};
-
-/// Objects written in one change.
-const OBJECTS_PER_CHANGE: usize = 9_000;
-
-/// What the accesses are recognised by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Recognised {
-    /// Logins `user000000` and on.
-    ByLogin,
-    /// Lines by option 82, numbered.
-    ByLine,
-}
+use lastmile::time::{Clock, SteadyClock};
+use tempfile::TempDir;
 
 /// A daemon started for one run, with its state.
 pub(crate) struct Daemon {
     child: Child,
-    state: tempfile::TempDir,
+    state: Option<TempDir>,
     pub(crate) auth: SocketAddr,
     pub(crate) acct: SocketAddr,
     pub(crate) dhcp4: SocketAddr,
@@ -43,17 +26,8 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
-    /// Seeds a state of `subscribers` and starts `lastmile serve` on it.
-    pub(crate) fn start(
-        subscribers: u32,
-        recognised: Recognised,
-        secret: &str,
-        password: &str,
-        workers: usize,
-    ) -> anyhow::Result<Self> {
-        let state = tempfile::tempdir()?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(seed(state.path(), subscribers, recognised, secret, password))?;
+    /// Starts `lastmile serve` on a state.
+    pub(crate) fn start(state: TempDir, workers: usize) -> anyhow::Result<Self> {
         let config = configure(state.path(), workers)?;
         let clock = SteadyClock::start();
         let mut child = Command::new(env!("CARGO_BIN_EXE_lastmile"))
@@ -75,7 +49,7 @@ impl Daemon {
             dhcp4: at("dhcp4")?,
             metrics: at("metrics")?,
             child,
-            state,
+            state: Some(state),
             ready_secs,
         })
     }
@@ -119,7 +93,31 @@ impl Daemon {
 
     /// Where its state lies.
     pub(crate) fn state(&self) -> &Path {
-        self.state.path()
+        self.state.as_ref().map_or(Path::new(""), TempDir::path)
+    }
+
+    /// Kills it and starts it again on the same state.
+    pub(crate) fn restart(mut self, workers: usize) -> anyhow::Result<Self> {
+        self.child.kill()?;
+        self.child.wait()?;
+        let state = self.state.take().context("the daemon has no state")?;
+        Self::start(state, workers)
+    }
+
+    /// Sends one write of a CRM over the admin socket and gives its seconds; an error unless it was taken.
+    pub(crate) fn put(&self, path: &str, body: &str) -> anyhow::Result<f64> {
+        let mut stream = UnixStream::connect(self.state().join("run/admin.sock"))?;
+        let request = format!(
+            "PUT {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
+             Connection: close\r\n\r\n{body}",
+            body.len(),
+        );
+        let clock = SteadyClock::start();
+        stream.write_all(request.as_bytes())?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        anyhow::ensure!(answer.starts_with("HTTP/1.1 2"), "the write was refused: {answer}");
+        Ok(seconds(&clock))
     }
 }
 
@@ -162,109 +160,4 @@ fn configure(state: &Path, workers: usize) -> anyhow::Result<PathBuf> {
     );
     fs::write(&path, text)?;
     Ok(path)
-}
-
-/// Writes objects in changes of bounded size.
-struct Seeder {
-    storage: Arc<dyn Storage>,
-    vault: Vault,
-    pending: Vec<Write>,
-}
-
-impl Seeder {
-    async fn add(&mut self, kind: Kind, external_id: String, spec: Value) -> anyhow::Result<Ref> {
-        let mut problems = Problems::default();
-        let spec = Spec::decode(kind, &spec, "/spec", &mut problems)
-            .with_context(|| format!("{kind:?} {external_id}: {problems:?}"))?;
-        let id = Uid::mint(Stamp::from_secs(1_790_000_000), &SystemEntropy);
-        let secrets: Vec<_> =
-            spec.secrets().into_iter().filter_map(|(name, field)| Some((name, field.secret()?))).collect();
-        let sealed = if secrets.is_empty() {
-            None
-        } else {
-            self.vault.seal_secrets(TenantId::DEFAULT, kind, id, &secrets)
-        };
-        let refs = spec.refs().into_iter().map(|(_, kind, found)| (kind, found.resolved())).collect();
-        let at = Stamp::from_secs(1_790_000_000);
-        let envelope = Envelope {
-            kind,
-            id,
-            tenant: TenantId::DEFAULT,
-            source: Some("load".to_owned()),
-            external_id: Some(external_id),
-            generation: 1,
-            source_version: None,
-            labels: std::collections::BTreeMap::new(),
-            annotations: std::collections::BTreeMap::new(),
-            created_at: at,
-            updated_at: at,
-            updated_by: "load".to_owned(),
-            deleted_at: None,
-            seq: 0,
-        };
-        let object = StoredObject { envelope, spec_json: serde_json::to_string(&spec)?, sealed };
-        let unique_keys = spec.unique_keys();
-        self.pending.push(Write {
-            object,
-            expected_generation: 0,
-            unique_keys,
-            refs,
-            before_json: String::new(),
-        });
-        if self.pending.len() >= OBJECTS_PER_CHANGE {
-            self.flush().await?;
-        }
-        Ok(Ref::Id(kind, id))
-    }
-
-    async fn flush(&mut self) -> anyhow::Result<()> {
-        let writes = std::mem::take(&mut self.pending);
-        let at = Stamp::from_secs(1_790_000_000);
-        self.storage.commit(Change { at, actor: "load".into(), request: "seed".into(), writes }).await?;
-        Ok(())
-    }
-}
-
-async fn seed(
-    state: &Path,
-    subscribers: u32,
-    recognised: Recognised,
-    secret: &str,
-    password: &str,
-) -> anyhow::Result<()> {
-    let master = MasterKey::load_or_create(&state.join("secret.key"), &SystemEntropy)?;
-    let vault = Vault::new(&master, Arc::new(SystemEntropy));
-    let storage = lastmile::storage::open(&format!("sqlite:{}", state.join("lastmile.db").display())).await?;
-    vault.load_tenant(storage.as_ref(), TenantId::DEFAULT).await?;
-    let mut seeder = Seeder { storage, vault, pending: Vec::new() };
-    let network =
-        json!({"prefixes": ["100.64.0.0/10"], "gateways": ["100.127.255.254"], "dns": ["192.0.2.53"]});
-    let network = seeder.add(Kind::Network, "load".into(), network).await?.to_string();
-    let pool = json!({"network": network, "class": "load", "ranges": ["100.64.0.0-100.127.255.253"]});
-    seeder.add(Kind::Pool, "load".into(), pool).await?;
-    let plan = json!({"pool_class_v4": "load", "rate_down": 300_000_000, "rate_up": 50_000_000});
-    let plan = seeder.add(Kind::Plan, "load".into(), plan).await?.to_string();
-    let nas = json!({"addresses": ["127.0.0.0/8"], "secret": secret, "accounting": "proven"});
-    seeder.add(Kind::Nas, "load".into(), nas).await?;
-    let relay = json!({"addresses": ["127.0.1.0/24"], "network": network, "group": "load"});
-    seeder.add(Kind::Relay, "load".into(), relay).await?;
-    for number in 0..subscribers {
-        let subscriber = seeder.add(Kind::Subscriber, format!("c{number}"), json!({})).await?.to_string();
-        let service = json!({"subscriber": subscriber, "plan": plan});
-        let service = seeder.add(Kind::Service, format!("s{number}"), service).await?.to_string();
-        let [high, upper, lower, low] = number.to_be_bytes();
-        let access = match recognised {
-            Recognised::ByLogin => {
-                json!({"service": service, "type": "pppoe", "login": format!("user{number:06}"), "password": password})
-            }
-            Recognised::ByLine => json!({
-                "service": service,
-                "type": "ipoe_opt82",
-                "circuit_id": format!("0x{number:08x}"),
-                "remote_id": format!("0x0200{high:02x}{upper:02x}{lower:02x}{low:02x}"),
-            }),
-        };
-        seeder.add(Kind::Access, format!("a{number}"), access).await?;
-    }
-    seeder.flush().await
 }

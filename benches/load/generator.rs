@@ -81,7 +81,7 @@ impl<'a> Generator<'a> {
         let mut received = RecvBatch::new();
         let (mut sweep_at, mut measuring) = (0, false);
         let mut now = self.now();
-        while !measuring || now < self.ends_ns {
+        while !measuring || (now < self.ends_ns && self.left() > 0) {
             if now >= self.begins_ns && !measuring {
                 measuring = true;
                 edge(Edge::MeasuringBegins);
@@ -97,6 +97,7 @@ impl<'a> Generator<'a> {
         }
         edge(Edge::MeasuringEnds);
         self.outcome.elapsed_ns = now - self.begins_ns;
+        self.ends_ns = self.ends_ns.min(now);
         // What came due after the last round still belongs to the measured time.
         self.begin_owed(self.ends_ns);
         self.outcome.unsent = self.owed(self.ends_ns);
@@ -119,6 +120,11 @@ impl<'a> Generator<'a> {
 
     fn now(&self) -> u64 {
         self.clock.now().tick.0
+    }
+
+    /// Transactions that may still begin.
+    fn left(&self) -> u64 {
+        self.plan.transactions.map_or(u64::MAX, |most| most.saturating_sub(self.scheduled))
     }
 
     fn wait_ms(&self, now: u64) -> u32 {
@@ -169,6 +175,7 @@ impl<'a> Generator<'a> {
             self.send(source, within, now);
         }
         let mut began = 0;
+        let most = most.min(self.left());
         while began < most {
             let Some(within) = self.sources.get_mut(source).and_then(|source| source.free.pop()) else {
                 break;

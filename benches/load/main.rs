@@ -21,7 +21,9 @@ mod plan;
 mod process;
 mod radius;
 mod report;
+mod seed;
 mod source;
+mod start;
 mod statistics;
 mod workload;
 
@@ -29,9 +31,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use clap::{Parser, ValueEnum};
 use lastmile::secret::Secret;
-use lastmile::time::SteadyClock;
+use lastmile::time::{Clock, SteadyClock};
 
-use crate::daemon::{Daemon, Recognised};
+use crate::daemon::Daemon;
 use crate::dhcp::Dora;
 use crate::echo::Echo;
 use crate::generator::Generator;
@@ -39,8 +41,11 @@ use crate::plan::{Edge, Plan};
 use crate::process::{Server, own_cpu_us};
 use crate::radius::{Nas, Radius, Traffic};
 use crate::report::{Ratio, Report};
+use crate::seed::{Population, Recognised, States};
 use crate::workload::Workload;
 
+/// A limit for what happens before the measured time: an hour.
+const FILL_NS_MAX: u64 = 3_600_000_000_000;
 /// The address below the relays': the first is 127.0.1.1.
 const RELAYS: Ipv4Addr = Ipv4Addr::new(127, 0, 1, 0);
 /// Where a server answers a relay (RFC 2131 §4.1).
@@ -124,12 +129,17 @@ struct Options {
 enum Kind {
     /// Bytes back as they came, through the daemon's sockets and nothing else.
     Echo,
-    /// Access-Requests by password, all expecting Accept.
+    /// Access-Requests by password of subscribers who all have an address: each logs in once before the measured time,
+    /// then they do so at random.
     Auth,
+    /// Access-Requests by password of subscribers who have no address yet, each once: every Accept waits for the journal.
+    New,
     /// Accounting-Requests: Start, Interim-Update, Stop.
     Acct,
     /// DHCPv4 Discover to Ack through relays.
     Dora,
+    /// No load: how long the daemon takes to be ready, from SQLite and from its node image, and how long a write takes.
+    Start,
 }
 
 /// A server, what to send it, and from where.
@@ -138,6 +148,10 @@ struct Subject {
     server: Server,
     workload: Box<dyn Workload>,
     sources: Vec<SocketAddr>,
+    /// Transactions that begin before the measured ones, at any rate and unmeasured.
+    before: u64,
+    /// Transactions measured, unless time ends first.
+    transactions: Option<u64>,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -162,7 +176,7 @@ fn smoke() -> anyhow::Result<()> {
     let short = ["load", "--seconds", "0.1", "--warmup", "0.02", "--sources", "4", "--timeout-ms", "60000"];
     for extra in [&["--steps", "2"][..], &["--rate", "2000"][..]] {
         let options = Options::try_parse_from(short.iter().chain(extra))?;
-        let report = run(&options, Kind::Echo)?;
+        let report = run(&options, Kind::Echo, &mut States::default())?;
         anyhow::ensure!(
             report.per_second > 0.0 && report.loss <= 0.0 && report.wrong <= 0.0,
             "the smoke run failed: {}",
@@ -174,9 +188,16 @@ fn smoke() -> anyhow::Result<()> {
 
 fn measure(options: &Options) -> anyhow::Result<()> {
     let mut reports: Vec<Vec<Report>> = vec![Vec::new(); options.workloads.len()];
+    let mut states = States::default();
     for _ in 0..options.runs {
         for (kind, reports) in options.workloads.iter().zip(&mut reports) {
-            let report = run(options, *kind)?;
+            if *kind == Kind::Start {
+                let (value, line) =
+                    start::measure(&population(options, Recognised::ByLogin), &mut states, options.workers)?;
+                print(options, "start", &value, &line)?;
+                continue;
+            }
+            let report = run(options, *kind, &mut states)?;
             print(options, "run", &report, &report.line())?;
             reports.push(report);
         }
@@ -201,8 +222,9 @@ fn measure(options: &Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn run(options: &Options, kind: Kind) -> anyhow::Result<Report> {
-    let Subject { daemon, server, mut workload, sources } = subject(options, kind)?;
+fn run(options: &Options, kind: Kind, states: &mut States) -> anyhow::Result<Report> {
+    let Subject { daemon, server, mut workload, sources, before, transactions } =
+        subject(options, kind, states)?;
     let plan = Plan {
         target: server.address,
         sources,
@@ -210,10 +232,29 @@ fn run(options: &Options, kind: Kind) -> anyhow::Result<Report> {
         rate: options.rate,
         timeout_ns: options.timeout_ms * 1_000_000,
         retransmits: options.retransmits,
-        warmup_ns: (options.warmup * 1e9) as u64,
+        warmup_ns: if transactions.is_some() { 0 } else { (options.warmup * 1e9) as u64 },
         measure_ns: (options.seconds * 1e9) as u64,
+        transactions,
     };
     let clock = SteadyClock::start();
+    if before > 0 {
+        let fill = Plan {
+            rate: None,
+            warmup_ns: 0,
+            measure_ns: FILL_NS_MAX,
+            transactions: Some(before),
+            ..plan.clone()
+        };
+        let filled = Generator::new(fill, &mut *workload, &clock)?.run(&mut |_| {})?;
+        anyhow::ensure!(
+            filled.lost + filled.wrong == 0,
+            "{} first logins failed",
+            filled.lost + filled.wrong
+        );
+        if let Some(daemon) = &daemon {
+            daemon.drain();
+        }
+    }
     let mut cpu = [(0, 0); 2];
     let outcome = Generator::new(plan, &mut *workload, &clock)?.run(&mut |edge| {
         cpu[usize::from(edge == Edge::MeasuringEnds)] = (server.cpu_us(), own_cpu_us());
@@ -221,13 +262,14 @@ fn run(options: &Options, kind: Kind) -> anyhow::Result<Report> {
     let [begin, end] = cpu;
     let server_us = end.0.saturating_sub(begin.0);
     if let Some(daemon) = &daemon {
-        describe(options, daemon)?;
+        describe(options, daemon, outcome.elapsed_ns)?;
     }
     Ok(Report::new(&name_of(kind), &outcome, server_us, end.1.saturating_sub(begin.1)))
 }
 
 /// What the daemon itself says after a run: memory, syncs, and how long the applier takes to catch up.
-fn describe(options: &Options, daemon: &Daemon) -> anyhow::Result<()> {
+fn describe(options: &Options, daemon: &Daemon, elapsed_ns: u64) -> anyhow::Result<()> {
+    let applied_per_second = daemon.metric("lastmile_applier_records_total") * 1e9 / elapsed_ns.max(1) as f64;
     let (records, syncs) =
         (daemon.metric("lastmile_journal_records"), daemon.metric("lastmile_journal_syncs"));
     let resident = daemon.resident_bytes();
@@ -237,12 +279,13 @@ fn describe(options: &Options, daemon: &Daemon) -> anyhow::Result<()> {
         "resident_bytes": resident,
         "journal_records": records,
         "journal_syncs": syncs,
+        "applied_per_second": applied_per_second,
         "applier_backlog": backlog,
         "drain_secs": drain_secs,
         "state": daemon.state(),
     });
     let line = format!(
-        "daemon  ready in {:.2} s, {} MiB resident, {records} records in {syncs} syncs, backlog {backlog} drained in {drain_secs:.1} s",
+        "daemon  ready in {:.2} s, {} MiB resident, {records} records in {syncs} syncs, {applied_per_second:.0} rows/s applied meanwhile, backlog {backlog} drained in {drain_secs:.1} s",
         daemon.ready_secs,
         resident >> 20,
     );
@@ -252,6 +295,7 @@ fn describe(options: &Options, daemon: &Daemon) -> anyhow::Result<()> {
 /// The server at `given`, or a daemon of our own.
 fn server_for(
     options: &Options,
+    states: &mut States,
     given: Option<SocketAddr>,
     recognised: Recognised,
     address: impl Fn(&Daemon) -> SocketAddr,
@@ -259,37 +303,41 @@ fn server_for(
     if let Some(given) = given {
         return Ok((None, Server::running(given, options.server_pid)?));
     }
-    let daemon =
-        Daemon::start(options.subscribers, recognised, &options.secret, &options.password, options.workers)?;
+    let state = states.copy(&population(options, recognised))?;
+    let daemon = Daemon::start(state, options.workers)?;
     let server = Server::running(address(&daemon), Some(daemon.pid()))?;
     Ok((Some(daemon), server))
 }
 
-fn subject(options: &Options, kind: Kind) -> anyhow::Result<Subject> {
+fn subject(options: &Options, kind: Kind, states: &mut States) -> anyhow::Result<Subject> {
     // At least one slot per source, whatever the window.
     let slots = options.window.max(usize::from(options.sources));
     let anywhere = vec![(Ipv4Addr::LOCALHOST, 0).into(); usize::from(options.sources)];
+    let each = u64::from(options.subscribers);
     Ok(match kind {
-        Kind::Echo => {
+        Kind::Echo | Kind::Start => {
             let workers = options.workers.to_string();
             Subject {
                 daemon: None,
                 server: Server::start(&["--serve-echo", "127.0.0.1:0", "--workers", &workers])?,
                 workload: Box::new(Echo::new(slots, options.bytes, options.steps)),
                 sources: anywhere,
+                before: 0,
+                transactions: None,
             }
         }
-        Kind::Auth => {
+        Kind::Auth | Kind::New => {
             let (daemon, server) =
-                server_for(options, options.auth_server, Recognised::ByLogin, |daemon| daemon.auth)?;
+                server_for(options, states, options.auth_server, Recognised::ByLogin, |daemon| daemon.auth)?;
             let workload = Box::new(Radius::new(Traffic::Login, nas(options), slots));
-            Subject { daemon, server, workload, sources: anywhere }
+            let (before, transactions) = if kind == Kind::New { (0, Some(each)) } else { (each, None) };
+            Subject { daemon, server, workload, sources: anywhere, before, transactions }
         }
         Kind::Acct => {
             let (daemon, server) =
-                server_for(options, options.acct_server, Recognised::ByLogin, |daemon| daemon.acct)?;
+                server_for(options, states, options.acct_server, Recognised::ByLogin, |daemon| daemon.acct)?;
             let workload = Box::new(Radius::new(Traffic::Accounting, nas(options), slots));
-            Subject { daemon, server, workload, sources: anywhere }
+            Subject { daemon, server, workload, sources: anywhere, before: 0, transactions: None }
         }
         Kind::Dora => {
             let hosts = 1..=u32::from(options.sources);
@@ -297,10 +345,19 @@ fn subject(options: &Options, kind: Kind) -> anyhow::Result<Subject> {
             let sources = relays.iter().map(|relay| (*relay, DHCP_SERVER_PORT).into()).collect();
             let workload = Box::new(Dora::new(relays, options.subscribers, slots));
             let (daemon, server) =
-                server_for(options, options.dhcp_server, Recognised::ByLine, |daemon| daemon.dhcp4)?;
-            Subject { daemon, server, workload, sources }
+                server_for(options, states, options.dhcp_server, Recognised::ByLine, |daemon| daemon.dhcp4)?;
+            Subject { daemon, server, workload, sources, before: 0, transactions: None }
         }
     })
+}
+
+fn population(options: &Options, recognised: Recognised) -> Population {
+    Population {
+        subscribers: options.subscribers,
+        recognised,
+        secret: options.secret.clone(),
+        password: options.password.clone(),
+    }
 }
 
 fn nas(options: &Options) -> Nas {
@@ -309,6 +366,7 @@ fn nas(options: &Options) -> Nas {
         address: Ipv4Addr::LOCALHOST,
         subscribers: options.subscribers,
         password: Secret::new(options.password.as_bytes()),
+        began_secs: (SteadyClock::start().now().stamp.0 / 1000) as u32,
     }
 }
 

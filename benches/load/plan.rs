@@ -23,6 +23,8 @@ pub(crate) struct Plan {
     pub(crate) warmup_ns: u64,
     /// Time measured.
     pub(crate) measure_ns: u64,
+    /// Transactions after whose begin the measured time ends early, counted from the first of the warm-up.
+    pub(crate) transactions: Option<u64>,
 }
 
 /// What became of the transactions. "Measured" ones began in the measured time.

@@ -22,6 +22,9 @@ const STATUS_CYCLE: [u32; 3] = [1, 3, 2];
 const SERVICE_TYPE_FRAMED: u32 = 2;
 const FRAMED_PROTOCOL_PPP: u32 = 1;
 const NAS_PORT_TYPE_ETHERNET: u32 = 15;
+const ACCT_AUTHENTIC_RADIUS: u32 = 1;
+/// A PPPoE session's (RFC 2516 §7).
+const FRAMED_MTU: u32 = 1492;
 /// First Framed-IP-Address reported: shared address space (RFC 6598 §7).
 const FRAMED_FIRST: u32 = 0x6440_0000;
 
@@ -41,10 +44,13 @@ pub(crate) struct Nas {
     pub(crate) secret: Secret,
     /// NAS-IP-Address.
     pub(crate) address: Ipv4Addr,
-    /// Logins are `user000000` and following, that many, in turn.
+    /// Logins are `user000000` and following, that many: each in turn, and accounting so ever after; logins beyond that at
+    /// random.
     pub(crate) subscribers: u32,
     /// Their common password.
     pub(crate) password: Secret,
+    /// Event-Timestamp of every report, in seconds since 1970.
+    pub(crate) began_secs: u32,
 }
 
 /// Logins or accounting of one NAS.
@@ -79,7 +85,15 @@ impl Radius {
     fn begin_session(&mut self) -> Session {
         let number = self.begun;
         self.begun = self.begun.wrapping_add(1);
-        Session { subscriber: number % self.nas.subscribers.max(1), number, ..Session::default() }
+        let subscribers = self.nas.subscribers.max(1);
+        let subscriber = if self.traffic == Traffic::Login && number >= subscribers {
+            let mut random = [0; 4];
+            self.entropy.fill(&mut random);
+            u32::from_le_bytes(random) % subscribers
+        } else {
+            number % subscribers
+        };
+        Session { subscriber, number, ..Session::default() }
     }
 
     fn write_login(&self, session: &Session, identifier: u8, bytes: &mut [u8]) -> Result<usize, EncodeError> {
@@ -102,10 +116,24 @@ impl Radius {
         self.write_session(&mut writer, session)?;
         writer.u32(kind::ACCT_STATUS_TYPE, status)?;
         writer.ipv4(kind::FRAMED_IP_ADDRESS, Ipv4Addr::from(FRAMED_FIRST + session.subscriber))?;
-        if status != STATUS_CYCLE[0] {
+        writer.u32(kind::ACCT_AUTHENTIC, ACCT_AUTHENTIC_RADIUS)?;
+        writer.u32(kind::ACCT_DELAY_TIME, 0)?;
+        writer.u32(kind::EVENT_TIMESTAMP, self.nas.began_secs)?;
+        // With these it is 20 attributes in all, as a BRAS sends them.
+        if status == STATUS_CYCLE[0] {
+            writer.raw(kind::NAS_PORT_ID, b"ge-0/0/1.100:100-200")?;
+            writer.raw(kind::CALLED_STATION_ID, b"02-00-00-00-00-01:access")?;
+            writer.raw(kind::ACCT_MULTI_SESSION_ID, b"00000001")?;
+            writer.u32(kind::ACCT_LINK_COUNT, 1)?;
+            writer.raw(kind::CONNECT_INFO, b"1000000000/1000000000")?;
+            writer.u32(kind::FRAMED_MTU, FRAMED_MTU)?;
+        } else {
             writer.u32(kind::ACCT_SESSION_TIME, 600)?;
             writer.u32(kind::ACCT_INPUT_OCTETS, 1_000_000)?;
             writer.u32(kind::ACCT_OUTPUT_OCTETS, 40_000_000)?;
+            writer.u32(kind::ACCT_INPUT_PACKETS, 20_000)?;
+            writer.u32(kind::ACCT_OUTPUT_PACKETS, 40_000)?;
+            writer.u32(kind::ACCT_OUTPUT_GIGAWORDS, 1)?;
         }
         Ok(writer.finish(&self.key)?.len())
     }
