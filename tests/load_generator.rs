@@ -94,6 +94,7 @@ impl Server {
             retransmits: 0,
             warmup_ns: 0,
             measure_ns: 300 * MS,
+            transactions: None,
         };
         adjust(&mut plan);
         let (mut workload, clock) = (Echo::new(plan.window, 32, steps), SteppingClock(AtomicU64::new(0)));
@@ -230,4 +231,15 @@ mod statistics_tests {
         assert!((median(vec![4.0, 1.0, 2.0, 100.0]) - 3.0).abs() < f64::EPSILON);
         assert!(median(Vec::new()).abs() < f64::EPSILON);
     }
+}
+
+#[test]
+fn a_run_of_so_many_transactions_ends_when_they_have_begun_and_follows_each_to_its_answer() {
+    let server = Server::start(|request| Some(request.bytes.len()));
+    let outcome = server.load(1, |plan| {
+        patient(plan);
+        plan.measure_ns = u64::MAX / 2;
+        plan.transactions = Some(100);
+    });
+    assert_eq!((outcome.begun, outcome.lost, outcome.latency.len()), (100, 0, 100));
 }

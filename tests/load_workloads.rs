@@ -38,6 +38,7 @@ fn bras(traffic: Traffic) -> Radius {
         address: Ipv4Addr::LOCALHOST,
         subscribers: 2,
         password: Secret::new("password"),
+        began_secs: 1_790_000_000,
     };
     Radius::new(traffic, nas, 4)
 }

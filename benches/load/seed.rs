@@ -6,6 +6,7 @@
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use lastmile::ids::{SystemEntropy, TenantId, Uid};
@@ -54,6 +55,8 @@ impl States {
             let state = tempfile::tempdir()?;
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(seed(state.path(), population))?;
+            drop(runtime);
+            wait_until_closed(state.path())?;
             self.made.push((population.clone(), state));
         }
         let made = self.made.iter().find(|(known, _)| known == population);
@@ -65,6 +68,17 @@ impl States {
         }
         Ok(copy)
     }
+}
+
+/// SQLite closes on threads of its own; the last one puts the write-ahead log into the database and removes it.
+fn wait_until_closed(state: &Path) -> anyhow::Result<()> {
+    for _ in 0..6_000 {
+        if !state.join("lastmile.db-wal").exists() {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    anyhow::bail!("the seeded database was not closed within a minute")
 }
 
 /// Writes objects in changes of bounded size.

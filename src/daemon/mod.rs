@@ -51,7 +51,7 @@ pub struct Bound {
 
 /// Parts shared by the tasks of a running daemon.
 pub(crate) struct Parts {
-    pub(crate) config: Config,
+    pub(crate) config: Arc<Config>,
     pub(crate) app: Arc<App>,
     pub(crate) recovered: recovery::Node,
     pub(crate) metrics: Arc<Metrics>,
@@ -69,12 +69,20 @@ const STOP_STEP: Duration = Duration::from_secs(10);
 
 /// Runs the daemon until SIGTERM or SIGINT.
 pub fn serve(config: Config, options: ServeOptions) -> Result<(), StartFailure> {
+    let config = Arc::new(config);
     let runtime = control::runtime(config.api.workers)?;
     let clock = Arc::new(SteadyClock::start());
     let metrics = Arc::new(Metrics::new());
     let health = Arc::new(Health::default());
     let decisions = Arc::new(DecisionRing::new(packets::worker_count(&config), config.limits.decisions));
-    let node = runtime.block_on(recovery::recover(&config, options, &clock, &health))?;
+    // On a thread of the control plane: SQLite's own threads inherit the priority of the one that opens a connection.
+    let recovering = runtime.spawn(recovery::recover(
+        Arc::clone(&config),
+        options,
+        Arc::clone(&clock),
+        Arc::clone(&health),
+    ));
+    let node = runtime.block_on(recovering).map_err(StartFailure::interrupted)??;
     let knowledge = Netdefs::load(config.netdefs.override_dir.as_deref())?;
     let app = App::new(crate::app::Parts {
         storage: Arc::clone(&node.storage),
@@ -100,6 +108,8 @@ pub fn serve(config: Config, options: ServeOptions) -> Result<(), StartFailure> 
         config,
     };
     let mut packets = packets::start(&mut parts, &decisions)?;
+    // From here on this thread is one more of the control plane's.
+    control::lower_priority();
     let background = background::start(&parts, &packets, runtime.handle());
     let outcome = runtime.block_on(control::run(&parts, &packets, options));
     parts.health.set_ready(false);

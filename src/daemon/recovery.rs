@@ -81,6 +81,13 @@ pub enum StartFailure {
     },
 }
 
+impl StartFailure {
+    /// The recovery itself came to an end before its end.
+    pub(super) fn interrupted(error: tokio::task::JoinError) -> Self {
+        Self::Io { doing: "recover this node's state".to_owned(), source: io::Error::other(error) }
+    }
+}
+
 /// A recovered node.
 pub(crate) struct Node {
     pub(crate) storage: Arc<dyn Storage>,
@@ -106,11 +113,12 @@ const LEASE_DEFAULT_SECS: u64 = 3_600;
 
 /// Recovers the node.
 pub(crate) async fn recover(
-    config: &Config,
+    config: Arc<Config>,
     options: ServeOptions,
-    clock: &Arc<SteadyClock>,
-    health: &Health,
+    clock: Arc<SteadyClock>,
+    health: Arc<Health>,
 ) -> Result<Node, StartFailure> {
+    let (config, clock) = (config.as_ref(), &clock);
     for directory in [&config.node.state, &config.journal.dir] {
         make_directory(directory)?;
     }

@@ -125,3 +125,26 @@ fn radclient_from(server: SocketAddr, command: &str, attributes: &str, options: 
     let output = child.wait_with_output().unwrap();
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
+
+#[test]
+fn threads_that_wait_for_a_database_or_a_person_run_at_a_lower_priority_than_packets() {
+    let directory = tempfile::tempdir().unwrap();
+    let daemon = example(directory.path()).start();
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", daemon.process_id())).unwrap();
+    let mut seen = Vec::new();
+    for task in tasks {
+        // A thread may have ended since it was listed.
+        let Ok(stat) = std::fs::read_to_string(task.unwrap().path().join("stat")) else { continue };
+        let (name, fields) = stat.split_once('(').and_then(|(_, rest)| rest.rsplit_once(')')).unwrap();
+        // proc_pid_stat(5): nice is the 19th field, the 17th behind the name.
+        let nice: i32 = fields.split_whitespace().nth(16).unwrap().parse().unwrap();
+        let of_control =
+            ["control", "applier", "sqlx", "lastmile"].iter().any(|known| name.starts_with(known));
+        assert_eq!(nice, if of_control { 10 } else { 0 }, "thread {name}");
+        seen.push(name.to_owned());
+    }
+    for wanted in ["packets-0", "journal-commit", "applier", "control", "sqlx"] {
+        assert!(seen.iter().any(|name| name.starts_with(wanted)), "no {wanted} among {seen:?}");
+    }
+    assert!(daemon.terminate().success());
+}
