@@ -41,7 +41,7 @@ fn the_built_in_dictionaries_know_the_attributes_an_isp_uses() {
         (6527, 126, "Alc-Subscriber-QoS-Override"),
         (311, 28, "MS-Primary-DNS-Server"),
         (14122, 8, "WISPr-Bandwidth-Max-Down"),
-        (3561, 1, "ADSL-Agent-Circuit-Id"),
+        (3561, 1, "Agent-Circuit-Id"),
         (2352, 97, "RB-Agent-Circuit-Id"),
         (55999, 1, "Accel-VRF-Name"),
     ] {
