@@ -41,7 +41,7 @@ fn the_built_in_dictionaries_know_the_attributes_an_isp_uses() {
         (6527, 126, "Alc-Subscriber-QoS-Override"),
         (311, 28, "MS-Primary-DNS-Server"),
         (14122, 8, "WISPr-Bandwidth-Max-Down"),
-        (3561, 1, "ADSL-Agent-Circuit-Id"),
+        (3561, 1, "Agent-Circuit-Id"),
         (2352, 97, "RB-Agent-Circuit-Id"),
         (55999, 1, "Accel-VRF-Name"),
     ] {
@@ -53,6 +53,23 @@ fn the_built_in_dictionaries_know_the_attributes_an_isp_uses() {
     assert_eq!(dictionary.value_named(Number::new(0, 101), "session-context-not-found"), Some(503));
     assert_eq!(dictionary.value_name(Number::new(0, 6), 17), Some("Authorize-Only"));
     assert_eq!(dictionary.vendor(14988).unwrap().name, "Mikrotik");
+}
+
+#[test]
+fn attributes_that_the_radius_server_reads_and_writes_have_names() {
+    let dictionary = built_in().dictionary;
+    for (vendor, kinds) in [
+        (311, &[28, 29][..]),
+        (2352, &[96, 97]),
+        (3561, &[1, 2]),
+        (4874, &[110, 182]),
+        (14122, &[7, 8]),
+        (14988, &[8]),
+    ] {
+        for kind in kinds {
+            assert!(dictionary.attribute(vendor, *kind).is_some(), "{vendor} {kind}");
+        }
+    }
 }
 
 #[test]
@@ -97,10 +114,17 @@ fn values_read_as_names_addresses_prefixes_dates_and_text() {
 #[test]
 fn secrets_are_never_rendered() {
     let dictionary = built_in().dictionary;
-    for (vendor, kind) in
-        [(0, 2), (0, 3), (0, 69), (311, 1), (311, 16), (311, 25), (4874, 9), (14988, 16), (9, 249)]
-    {
-        assert_eq!(dictionary.render(vendor, kind, b"hunter2"), "<secret>", "{vendor} {kind}");
+    for (vendor, kinds) in [
+        (0, &[2, 3, 69][..]),
+        (9, &[249]),
+        (311, &[1, 3, 4, 5, 6, 12, 16, 17, 19, 20, 25, 26, 27]),
+        (4874, &[9]),
+        (6527, &[122, 123, 124]),
+        (14988, &[7, 16, 20]),
+    ] {
+        for kind in kinds {
+            assert_eq!(dictionary.render(vendor, *kind, b"hunter2"), "<secret>", "{vendor} {kind}");
+        }
     }
     let text = dictionary.render(9, 1, b"vpdn:l2tp-tunnel-Password=hunter2");
     assert_eq!(text, "\"vpdn:l2tp-tunnel-Password=\"<secret>");

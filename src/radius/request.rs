@@ -1,7 +1,7 @@
 //! What a request says, gathered in one walk over its attributes.
 //!
 //! Second step of the path, after [`wire`](super::wire): bytes become the few facts that identification and decisions use.
-//! Attribute numbers are RFC 2865, 2866, 2869, 3162, 4818 and the vendors' own (ADSL-Forum RFC 4679, Redback, Unisphere ERX).
+//! Attribute numbers are RFC 2865, 2866, 2869, 3162, 4818 and the vendors' own (DSL Forum RFC 4679, Redback, Unisphere ERX).
 //! Nothing here is believed yet; the packet's signature is checked elsewhere.
 
 use std::ops::RangeInclusive;
