@@ -56,7 +56,7 @@ impl States {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(seed(state.path(), population))?;
             drop(runtime);
-            wait_until_closed(state.path())?;
+            wait_until_closed()?;
             self.made.push((population.clone(), state));
         }
         let made = self.made.iter().find(|(known, _)| known == population);
@@ -70,10 +70,13 @@ impl States {
     }
 }
 
-/// SQLite closes on threads of its own; the last one puts the write-ahead log into the database and removes it.
-fn wait_until_closed(state: &Path) -> anyhow::Result<()> {
+/// SQLite closes on threads of its own, which write to the files until they end.
+fn wait_until_closed() -> anyhow::Result<()> {
     for _ in 0..6_000 {
-        if !state.join("lastmile.db-wal").exists() {
+        let tasks = fs::read_dir("/proc/self/task")?;
+        // A thread that is gone by now has no name.
+        let names = tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("comm")).ok());
+        if !names.into_iter().any(|name| name.starts_with("sqlx-sqlite")) {
             return Ok(());
         }
         std::thread::sleep(Duration::from_millis(10));

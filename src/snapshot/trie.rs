@@ -24,12 +24,32 @@ pub(crate) trait Key: Copy + Ord {
     const DEPTH_MAX: u32;
     /// Four bits of the key, counted from the top; 0 to 15.
     fn nibble(self, depth: u32) -> usize;
+    /// Position of the first of a leaf's entries that is not below the key.
+    fn position_in<V>(self, depth: u32, entries: &[(Self, V)]) -> usize {
+        let _ = depth;
+        entries.partition_point(|(found, _)| *found < self)
+    }
 }
 
 impl Key for u64 {
     const DEPTH_MAX: u32 = Self::BITS / 4;
     fn nibble(self, depth: u32) -> usize {
         (self >> (Self::BITS - 4).saturating_sub(4 * depth)) as usize & (FANOUT - 1)
+    }
+
+    /// Hashes lie evenly: the bits below those that led here tell the place to within an entry or two, which mostly is one
+    /// cache line, where halving touches three or four.
+    fn position_in<V>(self, depth: u32, entries: &[(Self, V)]) -> usize {
+        let rest = self.checked_shl(4 * depth).unwrap_or(0) >> 32;
+        let mut at = ((rest * entries.len() as u64) >> 32) as usize;
+        let below = |at: usize| entries.get(at).is_some_and(|(found, _)| *found < self);
+        while below(at) {
+            at += 1;
+        }
+        while at > 0 && !below(at - 1) {
+            at -= 1;
+        }
+        at
     }
 }
 
@@ -106,7 +126,7 @@ impl<K: Key, V: Clone> Trie<K, V> {
                     depth += 1;
                 }
                 Node::Leaf(entries) => {
-                    let from = entries.partition_point(|(found, _)| *found < key);
+                    let from = key.position_in(depth, entries);
                     let rest = entries.get(from..).unwrap_or(&[]);
                     let count = rest.iter().take_while(|(found, _)| *found == key).count();
                     return rest.get(..count).unwrap_or(&[]);
