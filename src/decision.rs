@@ -79,6 +79,8 @@ pub struct Decision {
     pub nas: Uid,
     /// Service, once known; nil before.
     pub service: Uid,
+    /// Access that was recognised; nil before, and where none is looked for.
+    pub access: Uid,
     /// Login as received, empty when there was none.
     pub login: SmallVec<[u8; 24]>,
     /// MAC address, if one was seen.
@@ -104,6 +106,7 @@ impl Decision {
             source: None,
             nas: Uid::NIL,
             service: Uid::NIL,
+            access: Uid::NIL,
             login: SmallVec::new(),
             mac: None,
             line: SmallVec::new(),

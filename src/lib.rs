@@ -14,6 +14,7 @@ pub mod document;
 pub mod history;
 pub mod ids;
 pub mod journal;
+pub mod last_outcome;
 pub mod ledger;
 pub mod limits;
 pub mod model;

@@ -92,6 +92,8 @@ pub const SUSPECT_SLOTS_MAX: usize = 4;
 
 /// Decisions kept in memory for `lastmile why` and `GET /v1/decisions`.
 pub const DECISIONS_MAX: usize = 65_536;
+/// Accesses of which the last reject is remembered.
+pub const LAST_OUTCOMES_MAX: usize = 65_536;
 /// Longest text of a line in a decision, in bytes; journal records have it whole.
 pub const DECISION_LINE_BYTES_MAX: usize = 128;
 

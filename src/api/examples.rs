@@ -117,6 +117,7 @@ fn one(schema: &str, kind: Kind) -> Value {
             "type": "/v1/problems/in-use", "code": "in-use", "status": 409, "title": "Still in use",
             "text": "Other objects refer to it.", "retryable": false, "language": "en"
         }),
+        "AccessStatus" => access_status(),
         "Health" => json!({"status": "ready"}),
         "OpenApi" => json!({"openapi": "3.1.0"}),
         _ => object(kind),
@@ -135,6 +136,17 @@ fn status() -> Value {
              "policy_digest": "11c2a7705d3be90f", "at": AT, "in_force_by": null}
         ],
         "online": true, "sessions": 1, "leases": 0
+    })
+}
+
+fn access_status() -> Value {
+    json!({
+        "access": format!("acc_{ID}"),
+        "last_auth": {"at": AT, "nas": format!("nas_{ID}"), "nas_name": "bras1", "line": ""},
+        "last_reject": {
+            "code": "password-mismatch", "explanation": "the password is wrong", "count": 214, "since": AT, "at": AT,
+            "nas": format!("nas_{ID}"), "nas_name": "bras1", "line": ""
+        }
     })
 }
 
@@ -176,7 +188,7 @@ fn why() -> Value {
         "subject": "jan.k", "verdict": "blocked", "cause": cause,
         "checks": [{"id": "identity.resolve", "result": "pass", "evidence": format!("service svc_{ID}")}, cause],
         "service": format!("svc_{ID}"), "external_id": "UM/2024/00123-1", "plan": "home-300",
-        "accesses": ["login jan.k"], "sessions": [], "leases": [], "decisions": [decision()],
+        "accesses": ["login jan.k"], "last": [access_status()], "sessions": [], "leases": [], "decisions": [decision()],
         "next": ["GET /v1/decisions?subject=jan.k"]
     })
 }

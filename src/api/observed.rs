@@ -24,6 +24,10 @@ pub(super) fn status(call: Call) -> Answering {
     })
 }
 
+pub(super) fn access_status(call: Call) -> Answering {
+    Box::pin(async move { Reply::json(&call.app.access_status(&call.actor, &call.reference()?).await?) })
+}
+
 pub(super) fn utilization(call: Call) -> Answering {
     Box::pin(async move { Reply::json(&call.app.utilization(&call.actor, &call.reference()?).await?) })
 }

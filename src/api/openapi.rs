@@ -12,6 +12,7 @@ use super::examples;
 use super::operation::{Answer, Body, Operation};
 use super::table::{FAILURES_OF_ALL, operations, schema};
 use super::texts;
+use crate::app::access_status::AccessStatus;
 use crate::app::history::{DecisionView, EventView};
 use crate::app::live_views::{BindingView, LeaseView, SessionView, UtilizationView};
 use crate::app::status::ServiceStatus;
@@ -195,6 +196,7 @@ fn schemas() -> BTreeMap<String, Value> {
     add::<RelaySpec>(&mut all);
     add::<ServiceStatus>(&mut all);
     add::<UtilizationView>(&mut all);
+    add::<AccessStatus>(&mut all);
     add::<SessionView>(&mut all);
     add::<LeaseView>(&mut all);
     add::<BindingView>(&mut all);

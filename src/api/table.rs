@@ -118,6 +118,7 @@ fn all() -> Vec<Operation> {
     ] {
         all.extend(of_kind(kind));
     }
+    all.extend(status_operations());
     all.extend(live_operations());
     all.extend(past_operations());
     all.extend(admin_operations());
@@ -226,7 +227,7 @@ fn list(query: &'static [Parameter], operation: Operation) -> Operation {
     Operation { query, failures: LIST_FAILURES, ..operation }
 }
 
-fn live_operations() -> Vec<Operation> {
+fn status_operations() -> Vec<Operation> {
     vec![
         Operation {
             kind: Kind::Service,
@@ -242,6 +243,18 @@ fn live_operations() -> Vec<Operation> {
             )
         },
         Operation {
+            kind: Kind::Access,
+            failures: FIND_FAILURES,
+            ..read(
+                "read_access_status",
+                "/v1/accesses/{ref}/status",
+                Resource::Object(Kind::Access),
+                Answer::One("AccessStatus"),
+                "Says when an access was last accepted, and when and why last rejected.",
+                observed::access_status,
+            )
+        },
+        Operation {
             kind: Kind::Pool,
             failures: FIND_FAILURES,
             ..read(
@@ -253,6 +266,11 @@ fn live_operations() -> Vec<Operation> {
                 observed::utilization,
             )
         },
+    ]
+}
+
+fn live_operations() -> Vec<Operation> {
+    vec![
         list(
             parameters::SESSIONS,
             read(

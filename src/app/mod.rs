@@ -6,11 +6,13 @@
 //!
 //! - [`objects`]: the eight kinds of object: put, read, list, delete.
 //! - [`apply`]: a whole set of definitions in one change.
+//! - [`access_status`]: when was an access last accepted or rejected?
 //! - [`status`]: is a service in force? [`live`]: sessions, leases, pools. [`why`]: why can somebody not get online?
 //! - [`tokens`]: API tokens.
 //!
 //! Invariants: a write that was answered is durable, and this node decides by it; no use-case returns a secret.
 
+pub mod access_status;
 pub mod actor;
 pub mod apply;
 mod commit;
@@ -34,6 +36,7 @@ pub use refusal::Refusal;
 
 use crate::decision::DecisionRing;
 use crate::ids::Entropy;
+use crate::last_outcome::LastOutcomes;
 use crate::ledger::Ledger;
 use crate::netdefs::OptionTable;
 use crate::snapshot::publish::Publisher;
@@ -53,6 +56,8 @@ pub struct Parts {
     pub ledger: Arc<Ledger>,
     /// The newest decisions.
     pub decisions: Arc<DecisionRing>,
+    /// The last accept and reject of each access.
+    pub last: Arc<LastOutcomes>,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Randomness.

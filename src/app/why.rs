@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
+use super::access_status::AccessStatus;
 use super::history::{DecisionFilter, DecisionView};
 use super::live::LiveFilter;
 use super::live_views::{LeaseView, SessionView};
@@ -55,6 +56,8 @@ pub struct Why {
     pub plan: Option<String>,
     /// How it is recognised; never with a secret.
     pub accesses: Vec<String>,
+    /// When each of them was last accepted and rejected.
+    pub last: Vec<AccessStatus>,
     /// Its live sessions.
     pub sessions: Vec<SessionView>,
     /// Its leases and other grants; for an address, who holds it.
@@ -94,6 +97,7 @@ impl App {
             external_id: None,
             plan: None,
             accesses: Vec::new(),
+            last: Vec::new(),
             sessions: Vec::new(),
             leases: held,
             decisions,
@@ -201,7 +205,10 @@ impl App {
         let plan = compiled.and_then(|service| snapshot.plan(service.plan));
         why.plan = plan.map(|plan| plan.name.to_string());
         let accesses = snapshot.accesses().filter(|access| access.service == service);
-        why.accesses = accesses.take(WHY_ROWS_MAX).map(|access| shown_key(access)).collect();
+        for access in accesses.take(WHY_ROWS_MAX) {
+            why.accesses.push(shown_key(access));
+            why.last.push(self.status_of_access(snapshot, access.id));
+        }
         let filter = LiveFilter { service: Some(ServiceId(service)), ..LiveFilter::default() };
         why.sessions = self.live_sessions(&reader, &filter, None, WHY_ROWS_MAX)?.items;
         let leases = self.live_leases(&reader, &filter, None, WHY_ROWS_MAX)?.items;
@@ -318,6 +325,7 @@ fn checks(status: &ServiceStatus, why: &Why) -> Vec<Check> {
             checks.push(check(id, result, evidence));
         }
     }
+    checks.extend(why.last.iter().filter_map(|last| standing_reject(last, status.online)));
     checks.push(last_answer(why, status.online));
     if status.online {
         let outdated = status.targets.iter().filter(|target| target.state == "outdated").count();
@@ -337,6 +345,15 @@ fn advised(id: &'static str, evidence: &str, next: &str) -> Check {
     let mut failed = check(id, "fail", evidence);
     failed.next = Some(next.to_owned());
     failed
+}
+
+/// Rejects of an access that no accept has followed.
+fn standing_reject(last: &AccessStatus, online: bool) -> Option<Check> {
+    let reject = last.last_reject.as_ref()?;
+    let evidence = last.standing_reject()?;
+    let mut found = check("auth.last_reject", if online { "warn" } else { "fail" }, evidence);
+    found.next = Some(reject.explanation.to_owned());
+    Some(found)
 }
 
 /// What the newest decision says: a refusal counts against somebody who is offline.

@@ -90,6 +90,7 @@ pub fn serve(config: Config, options: ServeOptions) -> Result<(), StartFailure> 
         vault: Arc::clone(&node.vault),
         ledger: Arc::clone(&node.ledger),
         decisions: Arc::clone(&decisions),
+        last: Arc::default(),
         clock: Arc::clone(&clock) as _,
         entropy: Arc::new(SystemEntropy),
         options4: knowledge.options4,

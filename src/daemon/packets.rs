@@ -74,6 +74,7 @@ pub(crate) fn start(parts: &mut Parts, decisions: &Arc<DecisionRing>) -> Result<
         cores: Arc::new(cores),
         endpoints,
         decisions: Arc::clone(decisions),
+        last: Arc::clone(&parts.app.parts().last),
         metrics: Arc::clone(&parts.metrics),
         clock: Arc::clone(&parts.clock),
         journal_available: AtomicBool::new(true),

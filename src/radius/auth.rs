@@ -249,6 +249,7 @@ fn authenticate<'s>(
     let identified = identify(world, passed)?;
     let access = &identified.access;
     decision.service = access.service;
+    decision.access = access.id;
     if let Some(other) = identified.conflict {
         let detail = format!("identity-conflict: the MAC address names {}", ServiceId(other));
         decision.detail = SmallVec::from_slice(detail.as_bytes());

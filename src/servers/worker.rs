@@ -15,6 +15,7 @@ use crate::ids::SeededEntropy;
 use crate::journal::record::{Record, VERSION};
 
 use crate::journal::{Lane, Refused, Ticket};
+use crate::last_outcome::LastOutcomes;
 use crate::ledger::Ledger;
 use crate::limits::{DATAGRAM_AGE_MS_MAX, DATAGRAM_BYTES_MAX};
 use crate::net::{Envelope, RecvBatch, SendBatch, UdpListener, Waiter};
@@ -45,6 +46,8 @@ pub struct Shared {
     pub endpoints: Vec<Endpoint>,
     /// The newest decisions.
     pub decisions: Arc<DecisionRing>,
+    /// The last accept and reject of each access.
+    pub last: Arc<LastOutcomes>,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// Time.
@@ -207,6 +210,7 @@ impl Worker {
             self.send(index, outgoing, input.at.tick);
         }
         self.metrics.decided(&decision);
+        shared.last.note(&decision);
         shared.decisions.push(self.number, decision);
     }
 

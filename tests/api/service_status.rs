@@ -259,3 +259,32 @@ async fn why_names_the_first_cause_and_what_to_do() {
     let listed = daemon.get("decisions?outcome=refused&subject=eve").await.expect(200).body;
     assert_eq!(listed["items"].as_array().unwrap().len(), 1);
 }
+
+#[tokio::test]
+async fn an_access_shows_its_last_accept_and_its_last_rejects_in_a_row() {
+    let online = online().await;
+    let daemon = &online.daemon;
+    let parts = daemon.app.parts();
+    let status = async || daemon.get("accesses/ext:a/status").await.expect(200).body;
+    let before = status().await;
+    assert_eq!((&before["last_auth"]["nas_name"], &before["last_reject"]), (&json!("bras1"), &Value::Null));
+
+    let access = parts.publisher.load_full().accesses().next().unwrap().id;
+    let nas = parts.publisher.load_full().all_nas().next().unwrap().id;
+    for seconds in 1..=3 {
+        let mut rejected = refused(Stamp(daemon.now().0 + seconds * 1_000), b"jan");
+        (rejected.access, rejected.nas, rejected.line) = (access, nas, SmallVec::from_slice(b"olt7 1/3/27"));
+        parts.last.note(&rejected);
+    }
+    let reject = &status().await["last_reject"];
+    assert_eq!(
+        (&reject["code"], &reject["count"], &reject["nas_name"], &reject["line"]),
+        (&json!("password-mismatch"), &json!(3), &json!("bras1"), &json!("olt7 1/3/27"))
+    );
+    let why = daemon.get("why?subject=jan").await.expect(200).body;
+    let checks = why["checks"].as_array().unwrap();
+    let found = checks.iter().find(|check| check["id"] == "auth.last_reject").unwrap();
+    assert_eq!(found["result"], "warn", "a session is live all the same");
+    assert!(found["evidence"].as_str().unwrap().starts_with("password-mismatch ×3 since "), "{found}");
+    daemon.get("accesses/ext:nobody/status").await.problem(404, "not-found");
+}

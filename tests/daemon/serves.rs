@@ -39,6 +39,8 @@ fn a_login_and_a_lease_keep_their_address_over_an_ordered_restart() {
 
     let first = nas.login(&|| at.auth(), "home1001", "lab-password-1001").unwrap().accept();
     assert_eq!(nas.login(&|| at.auth(), "home1001", "wrong").unwrap(), Login::Reject);
+    let why = settings.command_line(&["why", "home1001"]);
+    assert!(why.contains("auth.last_reject: password-mismatch ×1 since "), "{why}");
     let mut event = Event {
         status: START,
         session: "s-1".to_owned(),

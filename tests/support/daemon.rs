@@ -77,6 +77,18 @@ impl Settings {
         self
     }
 
+    /// What the command line prints when it asks the running daemon.
+    pub(crate) fn command_line(&self, arguments: &[&str]) -> String {
+        let socket = self.directory.join("run/admin.sock");
+        let output = Command::new(env!("CARGO_BIN_EXE_lastmile"))
+            .args(arguments)
+            .arg("--socket")
+            .arg(socket)
+            .output()
+            .unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+    }
+
     /// URL of the SQLite database of these settings.
     pub(crate) fn sqlite_url(&self) -> String {
         format!("sqlite:{}", self.directory.join("state/lastmile.db").display())
