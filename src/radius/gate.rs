@@ -6,7 +6,8 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
-use super::duplicate::{DuplicateCache, Key, Seen};
+use super::duplicate::{Key, Mark, Seen};
+use super::port::{Port, answer};
 use super::request::Facts;
 use super::wire::attribute::kind;
 use super::wire::encode::{PacketWriter, Signing};
@@ -32,8 +33,8 @@ pub(super) struct Passed<'a> {
     key_index: Cell<usize>,
     /// How the answer is signed.
     pub(super) signing: Signing,
-    /// Its key in the duplicate cache.
-    pub(super) duplicate_key: Key,
+    /// Its place in the duplicate cache.
+    pub(super) mark: Mark,
 }
 
 impl Passed<'_> {
@@ -59,7 +60,7 @@ impl Passed<'_> {
     clippy::large_enum_variant,
     reason = "it lives on the stack of one call; a box this size is the slow path of malloc"
 )]
-pub(super) enum Gate<'a> {
+pub(super) enum Checked<'a> {
     /// Go on.
     Pass(Passed<'a>),
     /// Silence, with the reason in the decision.
@@ -71,14 +72,14 @@ pub(super) enum Gate<'a> {
 }
 
 /// Checks a datagram. The decision is completed when it ends here.
-pub(super) fn gate<'a>(
+pub(super) fn check<'a>(
+    port: &Port,
     world: &World<'_>,
     datagram: &Datagram<'a>,
-    duplicates: &DuplicateCache,
-    expected: Code,
     decision: &mut Decision,
     out: &mut [u8],
-) -> Gate<'a> {
+) -> Checked<'a> {
+    let expected = port.expected;
     decision.source = Some(datagram.source.ip());
     let packet = match Packet::parse(datagram.bytes) {
         Ok(packet) => packet,
@@ -112,43 +113,37 @@ pub(super) fn gate<'a>(
         }
     }
     let key = Key::new(datagram.source, packet.code().0, packet.identifier(), *packet.authenticator());
-    match duplicates.begin(key, datagram.at.tick) {
-        Seen::New => {}
+    let mark = match port.duplicates.begin(&key, datagram.at.tick, out) {
+        Seen::New(mark) => mark,
         Seen::InFlight => return discard(decision, "duplicate-in-flight"),
-        Seen::Answered(bytes) => {
-            let Some(place) = out.get_mut(..bytes.len()) else { return discard(decision, "reply-too-large") };
-            place.copy_from_slice(&bytes);
-            let refused = bytes.first() == Some(&Code::ACCESS_REJECT.0);
+        Seen::Answered(len) => {
+            let Some(reply) = out.get(..len) else { return discard(decision, "reply-too-large") };
+            let refused = reply.first() == Some(&Code::ACCESS_REJECT.0);
             let outcome = if refused { Outcome::Refused } else { Outcome::Granted };
             (decision.outcome, decision.reason) = (outcome, "duplicate");
-            return Gate::Again(answer(datagram, bytes.len()));
+            return Checked::Again(answer(datagram, len));
         }
-    }
+    };
     let always = nas.sign_replies == SignReplies::Always;
     let signing = if expected == Code::ACCESS_REQUEST && (always || signed) {
         Signing::First
     } else {
         Signing::Omitted
     };
-    Gate::Pass(Passed {
+    Checked::Pass(Passed {
         packet,
         facts,
         nas: Arc::clone(nas),
         signed: signature != Signature::None,
         key_index: Cell::new(key_index),
         signing,
-        duplicate_key: key,
+        mark,
     })
 }
 
-/// An answer to where the datagram came from, from where it came to.
-pub(super) const fn answer(datagram: &Datagram<'_>, len: usize) -> Outgoing {
-    Outgoing { len, to: datagram.source, from: datagram.local, delay_ms: 0 }
-}
-
-fn discard<'a>(decision: &mut Decision, reason: &'static str) -> Gate<'a> {
+fn discard<'a>(decision: &mut Decision, reason: &'static str) -> Checked<'a> {
     (decision.outcome, decision.reason) = (Outcome::Discarded, reason);
-    Gate::Discard
+    Checked::Discard
 }
 
 fn find_nas<'s>(
@@ -193,7 +188,7 @@ fn status<'a>(
     expected: Code,
     decision: &mut Decision,
     out: &mut [u8],
-) -> Gate<'a> {
+) -> Checked<'a> {
     let code = if expected == Code::ACCESS_REQUEST { Code::ACCESS_ACCEPT } else { Code::ACCOUNTING_RESPONSE };
     let written = nas.keys.get(key_index).and_then(|key| {
         let mut writer = PacketWriter::reply(out, code, &packet.reply_to(), Signing::First).ok()?;
@@ -203,7 +198,7 @@ fn status<'a>(
     match written {
         Some(len) => {
             (decision.outcome, decision.reason) = (Outcome::Granted, "status");
-            Gate::Status(answer(datagram, len))
+            Checked::Status(answer(datagram, len))
         }
         None => discard(decision, "reply-too-large"),
     }

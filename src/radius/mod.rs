@@ -45,6 +45,7 @@ mod entitlement;
 pub mod fuzz;
 mod gate;
 mod identify;
+mod port;
 mod reject;
 mod reply;
 pub mod request;
@@ -53,3 +54,4 @@ pub mod wire;
 
 pub use acct::AcctCore;
 pub use auth::AuthCore;
+pub use port::HeldReply;
