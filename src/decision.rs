@@ -211,7 +211,7 @@ pub const REASONS: &[(&str, &str)] = &[
     ),
     (
         "duplicate-in-flight",
-        "a retransmission of a request that is still being worked on; its answer is on its way",
+        "a retransmission of a request that is still being worked on, or whose Reject is held back; its answer is on its way",
     ),
     ("duplicate", "a retransmission; the answer was sent again"),
     ("no-login", "the request names nobody: no User-Name and no line or MAC that the NAS profile allows"),

@@ -210,7 +210,7 @@ impl AcctCore {
         out: &[u8],
     ) -> Verdict<HeldReply> {
         (decision.outcome, decision.reason) = (Outcome::Granted, reason);
-        let reply = self.port.send(datagram, passed, out.get(..len).unwrap_or_default());
+        let reply = self.port.send(datagram, passed, out.get(..len).unwrap_or_default(), 0);
         Verdict::Send { reply, write: Vec::new() }
     }
 }

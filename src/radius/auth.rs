@@ -161,7 +161,7 @@ impl AuthCore {
         (decision.outcome, decision.reason) = (Outcome::Granted, "accepted");
         let reply = out.get(..len).unwrap_or_default();
         if admission.wait_for.is_empty() {
-            let reply = self.port.send(datagram, passed, reply);
+            let reply = self.port.send(datagram, passed, reply, 0);
             return Verdict::Send { reply, write: admission.write };
         }
         let pending = Port::hold(datagram, passed, reply);
@@ -215,8 +215,8 @@ impl AuthCore {
         (decision.outcome, decision.reason) = (Outcome::Refused, reason);
         let max = passed.nas.reject_delay_max;
         let delay_ms = self.rejects.delay(passed.nas.id, subject(&passed.facts), datagram.at.stamp, max);
-        let reply = self.port.send(datagram, passed, out.get(..len).unwrap_or_default());
-        Verdict::Send { reply: Outgoing { delay_ms, ..reply }, write: Vec::new() }
+        let reply = self.port.send(datagram, passed, out.get(..len).unwrap_or_default(), delay_ms);
+        Verdict::Send { reply, write: Vec::new() }
     }
 }
 

@@ -3,7 +3,7 @@
 //! Key: source address and port, code, identifier and Request Authenticator; so a NAS that uses an identifier again for
 //! another request is served anew. Entered only after the request's signature was checked, so that forged packets cannot
 //! poison it. Bounded in entries and bytes, oldest evicted; a retransmission after eviction is decided again, which is
-//! harmless: the same grant and the same session.
+//! harmless: the same grant and the same session. An answer that is held back is none before it has left.
 //!
 //! Each shard is a ring of requests in the order of their arrival, chained by hash, and a ring of the bytes of their answers.
 //! Both overwrite what is oldest, so nothing is allocated for a request; whatever was overwritten counts as not known.
@@ -81,6 +81,8 @@ struct Entry {
     hash: u64,
     at: Tick,
     fate: Fate,
+    /// Before this the answer has not left yet.
+    leaves: Tick,
     /// Place after the next older request of the same chain; 0 ends it.
     older: u32,
 }
@@ -128,9 +130,10 @@ impl DuplicateCache {
         let index = (hash >> 58) as usize % SHARDS;
         let mut shard = self.shards[index].lock();
         shard.evict(now);
-        match shard.find(key, hash, now).map(|entry| entry.fate) {
-            Some(Fate::InFlight) => return Seen::InFlight,
-            Some(Fate::Answered(offset, len)) => {
+        match shard.find(key, hash, now).map(|entry| (entry.fate, entry.leaves)) {
+            Some((Fate::InFlight, _)) => return Seen::InFlight,
+            Some((Fate::Answered(..), leaves)) if now < leaves => return Seen::InFlight,
+            Some((Fate::Answered(offset, len), _)) => {
                 if let Some(reply) = shard.replies.read(offset, len) {
                     if let Some(place) = out.get_mut(..len) {
                         place.copy_from_slice(reply);
@@ -138,19 +141,20 @@ impl DuplicateCache {
                     return Seen::Answered(len);
                 }
             }
-            Some(Fate::Forgotten) | None => {}
+            Some((Fate::Forgotten, _)) | None => {}
         }
         Seen::New(Mark { shard: index, number: shard.enter(*key, hash, now) })
     }
 
-    /// Remembers the answer to a request.
-    pub fn answer(&self, mark: Mark, reply: &[u8]) {
+    /// Remembers the answer to a request, which leaves at `leaves`: until then the request counts as in flight.
+    pub fn answer(&self, mark: Mark, reply: &[u8], leaves: Tick) {
         let mut shard = self.shards[mark.shard % SHARDS].lock();
         if shard.entry(mark.number).is_none() {
             return;
         }
         let written = shard.replies.write(reply);
         if let Some(entry) = shard.entry(mark.number) {
+            entry.leaves = leaves;
             entry.fate = written.map_or(Fate::Forgotten, |offset| Fate::Answered(offset, reply.len()));
         }
     }
@@ -218,7 +222,7 @@ impl Shard {
     fn enter(&mut self, key: Key, hash: u64, at: Tick) -> u64 {
         let (number, chain) = (self.next, self.chain(hash));
         let place = self.place(number);
-        let entry = Entry { key, hash, at, fate: Fate::InFlight, older: self.chains[chain] };
+        let entry = Entry { key, hash, at, fate: Fate::InFlight, leaves: Tick(0), older: self.chains[chain] };
         match self.entries.get_mut(place) {
             Some(free) => *free = entry,
             None => self.entries.push(entry),
@@ -318,9 +322,17 @@ mod tests {
         let cache = DuplicateCache::new(1024);
         let mark = seen(&cache, 1, 0).unwrap();
         assert_eq!(seen(&cache, 1, 1), Err(None));
-        cache.answer(mark, b"reply");
+        cache.answer(mark, b"reply", Tick(0));
         assert_eq!(seen(&cache, 1, 2), Err(Some(b"reply".to_vec())));
         assert!(seen(&cache, 2, 3).is_ok());
+    }
+
+    #[test]
+    fn an_answer_that_is_held_back_is_in_flight_until_it_has_left() {
+        let cache = DuplicateCache::new(1024);
+        cache.answer(seen(&cache, 1, 0).unwrap(), b"reject", Tick(500));
+        assert_eq!(seen(&cache, 1, 499), Err(None));
+        assert_eq!(seen(&cache, 1, 500), Err(Some(b"reject".to_vec())));
     }
 
     #[test]
@@ -328,11 +340,11 @@ mod tests {
         let cache = DuplicateCache::new(1024);
         cache.forget(seen(&cache, 1, 0).unwrap());
         let mark = seen(&cache, 1, 1).unwrap();
-        cache.answer(mark, b"reply");
+        cache.answer(mark, b"reply", Tick(0));
         assert_eq!(seen(&cache, 1, WINDOW), Err(Some(b"reply".to_vec())));
         assert!(seen(&cache, 1, WINDOW + 1).is_ok());
         // What became of the old one is of no effect any more.
-        cache.answer(mark, b"late");
+        cache.answer(mark, b"late", Tick(0));
         cache.forget(mark);
         assert_eq!(seen(&cache, 1, WINDOW + 2), Err(None));
     }
@@ -341,13 +353,13 @@ mod tests {
     fn a_flood_of_requests_leaves_the_cache_within_its_bounds() {
         let cache = DuplicateCache::new(SHARDS * 4);
         for number in 0..20_000_u32 {
-            cache.answer(seen(&cache, number, u64::from(number)).unwrap(), &[0; 100]);
+            cache.answer(seen(&cache, number, u64::from(number)).unwrap(), &[0; 100], Tick(0));
         }
         let (entries, bytes) = cache.size();
         assert!(entries <= SHARDS * 4 && bytes <= SHARDS * 4 * 4096, "{entries} entries, {bytes} bytes");
         let large = DuplicateCache::new(SHARDS * 1024);
         for number in 0..20_000_u32 {
-            large.answer(seen(&large, number, u64::from(number)).unwrap(), &[0; 4000]);
+            large.answer(seen(&large, number, u64::from(number)).unwrap(), &[0; 4000], Tick(0));
         }
         assert!(large.size().1 <= DUPLICATE_BYTES_MAX);
         assert_eq!(seen(&large, 19_999, 20_000), Err(Some(vec![0; 4000])), "the newest is known");
@@ -373,7 +385,7 @@ mod tests {
             }
             if !open.is_empty() && !word.is_multiple_of(3) {
                 let (mark, answer) = open.swap_remove((word >> 16) as usize % open.len());
-                if word.is_multiple_of(5) { cache.forget(mark) } else { cache.answer(mark, &answer) }
+                if word.is_multiple_of(5) { cache.forget(mark) } else { cache.answer(mark, &answer, Tick(0)) }
             }
         }
         assert!(again > 1_000, "{again} answers were given again");

@@ -13,6 +13,7 @@ use super::gate::{Checked, Passed, check};
 use super::wire::packet::Code;
 use crate::decision::{Decision, Outcome};
 use crate::pipeline::{Datagram, Outgoing, Verdict, World};
+use crate::time::Tick;
 
 /// Bytes of a waiting reply that need no allocation of their own: an Accept of one address has about as many.
 const HELD_BYTES: usize = 256;
@@ -55,10 +56,18 @@ impl Port {
         }
     }
 
-    /// An answer that leaves at once, and so again for a retransmission.
-    pub(super) fn send(&self, datagram: &Datagram<'_>, passed: &Passed<'_>, reply: &[u8]) -> Outgoing {
-        self.duplicates.answer(passed.mark, reply);
-        answer(datagram, reply.len())
+    /// An answer that leaves after `delay_ms` milliseconds, and from then on again for a retransmission, which must not get
+    /// around the delay.
+    pub(super) fn send(
+        &self,
+        datagram: &Datagram<'_>,
+        passed: &Passed<'_>,
+        reply: &[u8],
+        delay_ms: u32,
+    ) -> Outgoing {
+        let leaves = datagram.at.tick.plus_millis(u64::from(delay_ms));
+        self.duplicates.answer(passed.mark, reply, leaves);
+        Outgoing { delay_ms, ..answer(datagram, reply.len()) }
     }
 
     /// An answer that waits for its record.
@@ -85,7 +94,7 @@ impl Port {
     /// The record is durable: the reply is copied to `out`.
     pub(super) fn finish(&self, held: &HeldReply, out: &mut [u8]) -> Option<Outgoing> {
         out.get_mut(..held.reply.len())?.copy_from_slice(&held.reply);
-        self.duplicates.answer(held.mark, &held.reply);
+        self.duplicates.answer(held.mark, &held.reply, Tick(0));
         Some(held.outgoing)
     }
 
