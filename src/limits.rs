@@ -81,6 +81,12 @@ pub const DUPLICATE_WINDOW_MS: u64 = 5_000;
 pub const DUPLICATE_ENTRIES_MAX: usize = 65_536;
 /// Bytes of cached replies, over all shards.
 pub const DUPLICATE_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Signed Access-Requests in a row that prove that a NAS signs all of them (FIELD R17).
+pub const SIGNED_REQUESTS_MIN: u32 = 1_000;
+/// Time over which they must have come, in seconds.
+pub const SIGNED_FOR_SECS_MIN: u64 = 86_400;
+/// NASes of which it is learned whether they sign; of more nothing is learned.
+pub const NASES_LEARNED_MAX: usize = 16_384;
 /// Rejects waiting for their delay at once, per worker; the next one is sent without delay.
 pub const DELAYED_REJECTS_MAX: usize = 8_192;
 
@@ -199,6 +205,7 @@ const _: () = assert!(RADIUS_PASSWORD_BYTES_MAX <= RADIUS_VALUE_BYTES_MAX);
 const _: () = assert!(RADIUS_SALTED_BYTES_MAX + 1 + 3 <= RADIUS_VALUE_BYTES_MAX);
 const _: () = assert!(DATAGRAM_BYTES_MAX >= DHCP4_MESSAGE_BYTES_MAX);
 const _: () = assert!(DHCP4_CLIENT_DATAGRAM_BYTES_MAX as usize <= DHCP4_MESSAGE_BYTES_MAX);
+const _: () = assert!(SIGNED_REQUESTS_MIN <= u16::MAX as u32, "the count is kept in 16 bits");
 const _: () = assert!(DHCP4_CLIENT_DATAGRAM_BYTES_MIN <= DHCP4_CLIENT_DATAGRAM_BYTES_MAX);
 const _: () =
     assert!(DHCP4_PADDED_BYTES_MIN <= (DHCP4_CLIENT_DATAGRAM_BYTES_MIN - IPV4_UDP_HEADER_BYTES) as usize);

@@ -7,6 +7,7 @@
 //! - [`objects`]: the eight kinds of object: put, read, list, delete.
 //! - [`apply`]: a whole set of definitions in one change.
 //! - [`status`]: is a service in force? [`live`]: sessions, leases, pools. [`why`]: why can somebody not get online?
+//! - [`nas`]: does a NAS sign its requests?
 //! - [`tokens`]: API tokens.
 //!
 //! Invariants: a write that was answered is durable, and this node decides by it; no use-case returns a secret.
@@ -17,6 +18,7 @@ mod commit;
 pub mod history;
 pub mod live;
 pub mod live_views;
+pub mod nas;
 pub mod objects;
 pub mod refusal;
 pub mod status;
@@ -36,6 +38,7 @@ use crate::decision::DecisionRing;
 use crate::ids::Entropy;
 use crate::ledger::Ledger;
 use crate::netdefs::OptionTable;
+use crate::radius::signatures::Signatures;
 use crate::snapshot::publish::Publisher;
 use crate::storage::Storage;
 use crate::time::{Clock, Stamp};
@@ -53,6 +56,8 @@ pub struct Parts {
     pub ledger: Arc<Ledger>,
     /// The newest decisions.
     pub decisions: Arc<DecisionRing>,
+    /// Which NASes sign their requests, as this node has learned.
+    pub signatures: Arc<Signatures>,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Randomness.

@@ -6,6 +6,7 @@
 
 mod background;
 mod control;
+mod learned;
 mod packets;
 mod recovery;
 
@@ -76,12 +77,15 @@ pub fn serve(config: Config, options: ServeOptions) -> Result<(), StartFailure> 
     let decisions = Arc::new(DecisionRing::new(packets::worker_count(&config), config.limits.decisions));
     let node = runtime.block_on(recovery::recover(&config, options, &clock, &health))?;
     let knowledge = Netdefs::load(config.netdefs.override_dir.as_deref())?;
+    let signatures = learned::load(&config.node.state);
+    learned::follow(&signatures, &node.publisher.load());
     let app = App::new(crate::app::Parts {
         storage: Arc::clone(&node.storage),
         publisher: Arc::clone(&node.publisher),
         vault: Arc::clone(&node.vault),
         ledger: Arc::clone(&node.ledger),
         decisions: Arc::clone(&decisions),
+        signatures: Arc::clone(&signatures),
         clock: Arc::clone(&clock) as _,
         entropy: Arc::new(SystemEntropy),
         options4: knowledge.options4,

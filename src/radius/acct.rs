@@ -38,7 +38,7 @@ pub struct AcctCore {
 impl AcctCore {
     /// A core that knows Classes issued under `class`.
     pub fn new(class: Arc<ClassKey>, duplicates: Arc<DuplicateCache>) -> Self {
-        let port = Port { expected: Code::ACCOUNTING_REQUEST, duplicates };
+        let port = Port { expected: Code::ACCOUNTING_REQUEST, duplicates, signatures: Arc::default() };
         Self { class, port, foreign_classes: std::sync::atomic::AtomicU64::new(0) }
     }
 

@@ -18,6 +18,7 @@ use super::port::{HeldReply, Port};
 use super::reject::RejectHistory;
 use super::reply::Accept;
 use super::request::Facts;
+use super::signatures::Signatures;
 use super::wire::attribute::kind;
 use super::wire::class::ClassKey;
 use super::wire::encode::PacketWriter;
@@ -50,8 +51,15 @@ pub struct AuthCore {
 impl AuthCore {
     /// A core that issues Class under `class` and shares `duplicates` with the other workers.
     pub fn new(class: Arc<ClassKey>, duplicates: Arc<DuplicateCache>) -> Self {
-        let port = Port { expected: Code::ACCESS_REQUEST, duplicates };
+        let port = Port { expected: Code::ACCESS_REQUEST, duplicates, signatures: Arc::default() };
         Self { class, port, rejects: RejectHistory::default() }
+    }
+
+    /// The same core, which adds to what is known of the NASes' signatures.
+    #[must_use]
+    pub fn learning(mut self, signatures: Arc<Signatures>) -> Self {
+        self.port.signatures = signatures;
+        self
     }
 
     fn decide(

@@ -14,7 +14,7 @@ use super::wire::encode::{PacketWriter, Signing};
 use super::wire::integrity::{SharedKey, Signature};
 use super::wire::packet::{Code, Packet};
 use crate::decision::{Decision, Outcome};
-use crate::model::nas::{Requirement, SignReplies};
+use crate::model::nas::{Enforce, Requirement, SignReplies};
 use crate::pipeline::{Datagram, Outgoing, World};
 use crate::snapshot::types::Nas;
 use crate::snapshot::{NasMiss, Snapshot};
@@ -104,13 +104,11 @@ pub(super) fn check<'a>(
     }
     let facts = Facts::of(&packet);
     let signed = signature == Signature::MessageAuthenticator;
-    if expected == Code::ACCESS_REQUEST && !signed {
-        if nas.require_message_authenticator == Requirement::Yes {
-            return discard(decision, "message-authenticator-required");
-        }
-        if facts.proxy_state && limits_proxy_state(nas) {
-            return discard(decision, "proxy-state-unsigned");
-        }
+    if expected == Code::ACCESS_REQUEST
+        && !signed
+        && let Some(reason) = unsigned(port, nas, &facts)
+    {
+        return discard(decision, reason);
     }
     let key = Key::new(datagram.source, packet.code().0, packet.identifier(), *packet.authenticator());
     let mark = match port.duplicates.begin(&key, datagram.at.tick, out) {
@@ -124,6 +122,9 @@ pub(super) fn check<'a>(
             return Checked::Again(answer(datagram, len));
         }
     };
+    if expected == Code::ACCESS_REQUEST && signed && !facts.eap {
+        port.signatures.signed(nas.id, datagram.at.stamp);
+    }
     let always = nas.sign_replies == SignReplies::Always;
     let signing = if expected == Code::ACCESS_REQUEST && (always || signed) {
         Signing::First
@@ -171,13 +172,19 @@ fn verify(nas: &Nas, packet: &Packet<'_>) -> Result<(usize, Signature), &'static
     Err(reason)
 }
 
-/// `auto` is yes for a NAS and no for a proxy, whose Proxy-State is its own business (deprecating-radius draft).
-fn limits_proxy_state(nas: &Nas) -> bool {
-    match nas.limit_proxy_state {
-        Requirement::Yes => true,
-        Requirement::No => false,
-        Requirement::Auto => !nas.proxy,
+/// Why an unsigned Access-Request is not answered, if it is not. Proxy-State is the business of a proxy, whatever its limit
+/// (deprecating-radius draft).
+fn unsigned(port: &Port, nas: &Nas, facts: &Facts<'_>) -> Option<&'static str> {
+    let enforce = nas.enforce_message_authenticator == Enforce::Auto;
+    match nas.require_message_authenticator {
+        Requirement::Yes => return Some("message-authenticator-required"),
+        Requirement::Auto if !port.signatures.unsigned(nas.id, enforce) => {
+            return Some("message-authenticator-learned");
+        }
+        Requirement::Auto | Requirement::No => {}
     }
+    let limited = nas.limit_proxy_state != Requirement::No && !nas.proxy;
+    (facts.proxy_state && limited).then_some("proxy-state-unsigned")
 }
 
 fn status<'a>(

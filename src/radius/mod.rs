@@ -49,6 +49,7 @@ mod port;
 mod reject;
 mod reply;
 pub mod request;
+pub mod signatures;
 mod vendor;
 pub mod wire;
 

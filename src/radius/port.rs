@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 
 use super::duplicate::{DuplicateCache, Mark};
 use super::gate::{Checked, Passed, check};
+use super::signatures::Signatures;
 use super::wire::packet::Code;
 use crate::decision::{Decision, Outcome};
 use crate::pipeline::{Datagram, Outgoing, Verdict, World};
@@ -24,6 +25,8 @@ pub(super) struct Port {
     /// The kind of request that it is for, besides Status-Server.
     pub(super) expected: Code,
     pub(super) duplicates: Arc<DuplicateCache>,
+    /// Which NASes sign; of use for Access-Requests only.
+    pub(super) signatures: Arc<Signatures>,
 }
 
 /// A reply that waits until its record is durable.

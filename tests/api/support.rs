@@ -128,6 +128,7 @@ impl Daemon {
             vault,
             ledger,
             decisions: Arc::new(DecisionRing::new(1, 64)),
+            signatures: Arc::default(),
             clock: clock.clone(),
             entropy,
             options4: Netdefs::load(None).unwrap().options4,

@@ -90,6 +90,11 @@ impl Node {
         self.now
     }
 
+    #[allow(dead_code, reason = "only RADIUS learns of its clients")]
+    pub(crate) const fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
     /// What must hold whatever the transcript was.
     pub(crate) fn check(&self) {
         let counters = self.ledger.counters();
