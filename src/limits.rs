@@ -77,6 +77,9 @@ pub const JOURNAL_PROBE_AFTER_MS: u64 = 1_000;
 /// Window in which a retransmission gets the answer already sent (RFC 5080 §2.2.2), in milliseconds. A later one is decided
 /// again, which gives the same grant.
 pub const DUPLICATE_WINDOW_MS: u64 = 5_000;
+/// Time within which a request that is decided again, because the cache has forgotten it, is known to be the same, in
+/// milliseconds: NASes give up sooner.
+pub const RETRANSMISSION_MS_MAX: u64 = 60_000;
 /// Entries of the duplicate cache, over all its shards.
 pub const DUPLICATE_ENTRIES_MAX: usize = 65_536;
 /// Bytes of cached replies, over all shards.

@@ -9,7 +9,7 @@ use smallvec::smallvec;
 
 use super::holder::{HolderState, Pending, Reservation, Slot, Stage, same_space};
 use super::{AdmitRequest, Ledger};
-use crate::ids::PoolId;
+use crate::ids::{PoolId, SessionId};
 use crate::journal::record::{GrantRecord, Holder, Record, Role};
 use crate::model::Prefix;
 use crate::snapshot::types::Space;
@@ -197,8 +197,33 @@ impl Slot {
         Undo { prefix, before: Some(before) }
     }
 
-    /// Notes an Accept that is about to be sent.
+    /// The session that the same request was answered with before, if it is decided again: a NAS that gets two answers to
+    /// one request keeps either.
+    pub(super) fn session_of_request(&self, request: &AdmitRequest<'_>) -> Option<SessionId> {
+        let accepted = self.pending.iter().flat_map(|known| [Some(known), known.replaced.as_ref()]).flatten();
+        let accepted = accepted.map(|known| (known.session, known.nas));
+        let session = self.session.iter().map(|known| (known.id, known.nas));
+        accepted
+            .chain(session)
+            .find(|(known, nas)| *nas == request.nas && known.is_of_same_request(request.session))
+            .map(|(known, _)| known)
+            .filter(|_| request.lease.is_none())
+    }
+
+    /// Notes an Accept that is about to be sent. One that was sent before is noted already: it is extended if it is the
+    /// newest, and else does not come back in front of what followed it.
     pub(super) fn accept(&mut self, request: &AdmitRequest<'_>) {
+        let is_known = |known: &Pending| known.session == request.session;
+        if let Some(newest) = self.pending.as_deref_mut().filter(|known| is_known(known)) {
+            newest.until = newest.until.max(request.pending_until);
+            newest.digest = request.digest;
+            return;
+        }
+        let replaced =
+            self.pending.as_ref().and_then(|known| known.replaced.as_deref()).is_some_and(is_known);
+        if replaced || self.session.as_ref().is_some_and(|known| known.id == request.session) {
+            return;
+        }
         let replaced = self.pending.take().map(|mut known| {
             known.replaced = None;
             known

@@ -86,7 +86,7 @@ impl AuthCore {
         out: &mut [u8],
     ) -> Verdict<HeldReply> {
         let now = datagram.at.stamp;
-        let session = SessionId::mint(now, world.entropy);
+        let session = SessionId::mint_for(now, passed.request, world.entropy);
         let proven = passed.nas.accounting == Accounting::Proven;
         let limited = policy.plan.spec.session_timeout.or((!proven).then_some(SESSION_TIMEOUT_DEFAULT_SECS));
         let ends_at = limited.map_or(Stamp::MAX, |secs| now.plus_secs(u64::from(secs)));

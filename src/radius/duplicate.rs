@@ -32,7 +32,8 @@ impl Key {
         Self { source, code, identifier, authenticator }
     }
 
-    fn hash(&self) -> u64 {
+    /// A number that hardly any two requests share.
+    pub fn hash(&self) -> u64 {
         let (a, b) = self.authenticator.split_at(8);
         let word = |bytes: &[u8]| bytes.try_into().map_or(0, u64::from_le_bytes);
         let port =

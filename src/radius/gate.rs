@@ -33,6 +33,8 @@ pub(super) struct Passed<'a> {
     key_index: Cell<usize>,
     /// How the answer is signed.
     pub(super) signing: Signing,
+    /// Hash of what tells it from other requests.
+    pub(super) request: u64,
     /// Its place in the duplicate cache.
     pub(super) mark: Mark,
 }
@@ -138,6 +140,7 @@ pub(super) fn check<'a>(
         signed: signature != Signature::None,
         key_index: Cell::new(key_index),
         signing,
+        request: key.hash(),
         mark,
     })
 }
