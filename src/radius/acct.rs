@@ -20,7 +20,7 @@ use crate::journal::Durable;
 use crate::journal::record::{Holder, Record, SessionEvent};
 use crate::ledger::{Accounted, AccountingFacts, Ledger};
 use crate::pipeline::{Admitted, Datagram, Outgoing, Protocol, Verdict, World};
-use crate::snapshot::types::Space;
+use crate::snapshot::types::{Nas, Space};
 use crate::time::Stamp;
 
 /// Event-Timestamp is believed within this distance of (arrival − Acct-Delay-Time), in milliseconds (FIELD R14).
@@ -110,6 +110,7 @@ impl AcctCore {
         if !holder.is_client() {
             decision.service = Uid(holder.0);
         }
+        let class = class.or_else(|| Self::moved(world, passed, event, acct_session_id, holder));
         world.ledger.account(&AccountingFacts {
             now,
             event_at: event_time(facts.event_timestamp, facts.delay_time, now),
@@ -147,6 +148,30 @@ impl AcctCore {
             self.foreign_classes.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         }
         (None, None)
+    }
+
+    /// The session that came without Class from another member of the NAS group: one member knows it under this
+    /// Acct-Session-Id, and another reports it now (FIELD R8). Only of the same subscriber, for members number their sessions
+    /// apart, and never by a Start, which begins another one.
+    fn moved(
+        world: &World<'_>,
+        passed: &Passed<'_>,
+        event: SessionEvent,
+        acct_session_id: &[u8],
+        holder: Holder,
+    ) -> Option<SessionId> {
+        let nas = &passed.nas;
+        let group = nas.group.as_deref()?;
+        let known = |nas: Uid| world.ledger.session_of_nas(NasId(nas), acct_session_id);
+        if event == SessionEvent::Start || holder.is_client() || known(nas.id).is_some() {
+            return None;
+        }
+        let is_peer = |peer: &&Arc<Nas>| {
+            peer.id != nas.id && peer.tenant == nas.tenant && peer.group.as_deref() == Some(group)
+        };
+        let of_holder = |session: &SessionId| world.ledger.holder_of_session(*session) == Some(holder);
+        let peers = world.snapshot.all_nas().filter(is_peer);
+        peers.filter_map(|peer| known(peer.id)).find(of_holder)
     }
 
     /// Whose session it is: known by Class, else by what the packet says of the subscriber, else nobody's.
