@@ -44,8 +44,8 @@ impl App {
     /// How a NAS stands; none when this node does not decide by it yet.
     pub fn nas_status(&self, nas: Uid) -> Option<NasStatus> {
         let snapshot = self.parts().publisher.load();
-        let nas = snapshot.all_nas().find(|known| known.id == nas)?;
-        Some(NasStatus { message_authenticator: self.signing_of(nas) })
+        let message_authenticator = self.signing_of(snapshot.nas(nas)?);
+        Some(NasStatus { message_authenticator })
     }
 
     /// NASes on `auto` by standing: learning, proposed, enforced.
@@ -65,7 +65,7 @@ impl App {
     pub(super) fn signing_checks(&self, nases: &BTreeSet<Uid>) -> Vec<Check> {
         let snapshot = self.parts().publisher.load();
         let mut checks = Vec::new();
-        for nas in snapshot.all_nas().filter(|nas| nases.contains(&nas.id)) {
+        for nas in nases.iter().filter_map(|nas| snapshot.nas(*nas)) {
             let MessageAuthenticatorStatus { standing, since: Some(since), next: Some(next), .. } =
                 self.signing_of(nas)
             else {

@@ -1,4 +1,4 @@
-//! What this node has learned of its NASes' signatures: read at start, followed, reported, written beside the ledger.
+//! What this node has learned of its NASes' signatures: read at start, reported, written beside the ledger.
 //!
 //! Node-local and small; written off the packet path, at once when a proof comes or goes, else at most once a minute. Written
 //! beside the old file, synced, renamed. A file that cannot be used costs a day of learning, so it stops nothing.
@@ -16,6 +16,7 @@ use crate::model::nas::{Enforce, Requirement};
 use crate::radius::signatures::{Signatures, Standing};
 use crate::snapshot::Snapshot;
 use crate::snapshot::publish::Publisher;
+use crate::snapshot::types::Nas;
 
 /// Name of the file in the state directory.
 const FILE: &str = "nas.signatures";
@@ -41,11 +42,22 @@ pub(crate) fn load(directory: &Path) -> Arc<Signatures> {
     Arc::default()
 }
 
-/// Learns about exactly those NASes of which the operator has not said whether they sign.
-pub(crate) fn follow(signatures: &Signatures, snapshot: &Snapshot) {
-    let learned = |requirement: Requirement| requirement == Requirement::Auto;
-    let nases = snapshot.all_nas().filter(|nas| learned(nas.require_message_authenticator));
-    signatures.follow(nases.map(|nas| nas.id));
+/// Learns from now on about exactly those NASes of which the operator has not said whether they sign.
+pub(crate) fn follow(signatures: &Arc<Signatures>, publisher: &Publisher) {
+    signatures.follow(unsaid(&publisher.load()));
+    let signatures = Arc::clone(signatures);
+    publisher.subscribe(move |publication| {
+        // Most changes are of subscribers.
+        if !unsaid(publication.before).eq(unsaid(publication.snapshot)) {
+            signatures.follow(unsaid(publication.snapshot));
+        }
+    });
+}
+
+/// NASes on `auto`.
+fn unsaid(snapshot: &Snapshot) -> impl Iterator<Item = Uid> {
+    let is_auto = |nas: &&Arc<Nas>| nas.require_message_authenticator == Requirement::Auto;
+    snapshot.all_nas().filter(is_auto).map(|nas| nas.id)
 }
 
 /// The file, and what it says now.
@@ -87,10 +99,8 @@ impl Learned {
     /// Says what came and went since `before`.
     fn report(&self, before: &BTreeMap<Uid, Enforce>, now: &BTreeMap<Uid, Enforce>) {
         let snapshot = self.publisher.load();
-        let name = |id: Uid| {
-            let nas = snapshot.all_nas().find(|nas| nas.id == id);
-            nas.map_or_else(|| NasId(id).to_string(), |nas| nas.name.to_string())
-        };
+        let name =
+            |id: Uid| snapshot.nas(id).map_or_else(|| NasId(id).to_string(), |nas| nas.name.to_string());
         for (id, enforce) in now.iter().filter(|(id, enforce)| before.get(*id) != Some(*enforce)) {
             match enforce {
                 Enforce::Auto => {
@@ -102,23 +112,19 @@ impl Learned {
             }
         }
         for id in before.keys().filter(|id| !now.contains_key(*id)) {
-            let still = snapshot
-                .all_nas()
-                .any(|nas| nas.id == *id && nas.require_message_authenticator == Requirement::Auto);
-            if still {
+            if unsaid(&snapshot).any(|nas| nas == *id) {
                 tracing::warn!(nas = %name(*id), "an unsigned Access-Request came under the address of this NAS, which had signed all of them; learning begins anew");
             }
         }
     }
 }
 
-/// Follows the snapshot, reports proofs and writes the file, for as long as the daemon runs.
+/// Reports proofs and writes the file, for as long as the daemon runs.
 pub(crate) async fn learn(learned: Arc<Learned>) {
     let mut turn = tokio::time::interval(LOOK);
     let (mut before, mut looks) = (learned.proven(), 0);
     loop {
         turn.tick().await;
-        follow(&learned.signatures, &learned.publisher.load());
         let now = learned.proven();
         learned.report(&before, &now);
         looks += 1;

@@ -78,7 +78,7 @@ pub fn serve(config: Config, options: ServeOptions) -> Result<(), StartFailure> 
     let node = runtime.block_on(recovery::recover(&config, options, &clock, &health))?;
     let knowledge = Netdefs::load(config.netdefs.override_dir.as_deref())?;
     let signatures = learned::load(&config.node.state);
-    learned::follow(&signatures, &node.publisher.load());
+    learned::follow(&signatures, &node.publisher);
     let app = App::new(crate::app::Parts {
         storage: Arc::clone(&node.storage),
         publisher: Arc::clone(&node.publisher),
