@@ -164,7 +164,14 @@ impl Ledger {
             .choose_slot(request.owner, request.max_slots, request.now, self.hold_until())
             .map_err(|taken| Denied::SlotsTaken { limit: taken.limit })?;
         let again = slot.session_of_request(request);
-        let request = &AdmitRequest { session: again.unwrap_or(request.session), ..*request };
+        let same: AdmitRequest<'_>;
+        let request = match again {
+            Some(session) => {
+                same = AdmitRequest { session, ..*request };
+                &same
+            }
+            None => request,
+        };
         let mut admission = Admission { slot: slot.number, session: request.session, ..Admission::default() };
         let mut undo = Vec::new();
         for want in request.wants {

@@ -9,7 +9,7 @@ use smallvec::smallvec;
 
 use super::holder::{HolderState, Pending, Reservation, Slot, Stage, same_space};
 use super::{AdmitRequest, Ledger};
-use crate::ids::{PoolId, SessionId};
+use crate::ids::{NasId, PoolId, SessionId};
 use crate::journal::record::{GrantRecord, Holder, Record, Role};
 use crate::model::Prefix;
 use crate::snapshot::types::Space;
@@ -200,14 +200,18 @@ impl Slot {
     /// The session that the same request was answered with before, if it is decided again: a NAS that gets two answers to
     /// one request keeps either.
     pub(super) fn session_of_request(&self, request: &AdmitRequest<'_>) -> Option<SessionId> {
-        let accepted = self.pending.iter().flat_map(|known| [Some(known), known.replaced.as_ref()]).flatten();
-        let accepted = accepted.map(|known| (known.session, known.nas));
-        let session = self.session.iter().map(|known| (known.id, known.nas));
-        accepted
-            .chain(session)
-            .find(|(known, nas)| *nas == request.nas && known.is_of_same_request(request.session))
-            .map(|(known, _)| known)
-            .filter(|_| request.lease.is_none())
+        if request.lease.is_some() {
+            return None;
+        }
+        let same = |known: SessionId, nas: NasId| {
+            (known.is_of_same_request(request.session) && nas == request.nas).then_some(known)
+        };
+        let accepted = |known: &Pending| same(known.session, known.nas);
+        let newest = self.pending.as_deref();
+        newest
+            .and_then(accepted)
+            .or_else(|| newest?.replaced.as_deref().and_then(accepted))
+            .or_else(|| self.session.as_deref().and_then(|known| same(known.id, known.nas)))
     }
 
     /// Notes an Accept that is about to be sent. One that was sent before is noted already: it is extended if it is the

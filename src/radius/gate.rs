@@ -124,7 +124,8 @@ pub(super) fn check<'a>(
             return Checked::Again(answer(datagram, len));
         }
     };
-    if expected == Code::ACCESS_REQUEST && signed && !facts.eap {
+    let learns = nas.require_message_authenticator == Requirement::Auto && !facts.eap;
+    if expected == Code::ACCESS_REQUEST && signed && learns {
         port.signatures.signed(nas.id, datagram.at.stamp);
     }
     let always = nas.sign_replies == SignReplies::Always;
