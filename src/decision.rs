@@ -209,12 +209,16 @@ pub const REASONS: &[(&str, &str)] = &[
         "the NAS must sign its requests (CVE-2024-3596) and did not; update it, or set require_message_authenticator",
     ),
     (
+        "message-authenticator-learned",
+        "the NAS has signed every request for a day and did not sign this one; set its require_message_authenticator to no if it may",
+    ),
+    (
         "proxy-state-unsigned",
         "Proxy-State without Message-Authenticator is the carrier of CVE-2024-3596; sign requests or set limit_proxy_state",
     ),
     (
         "duplicate-in-flight",
-        "a retransmission of a request that is still being worked on; its answer is on its way",
+        "a retransmission of a request that is still being worked on, or whose Reject is held back; its answer is on its way",
     ),
     ("duplicate", "a retransmission; the answer was sent again"),
     ("no-login", "the request names nobody: no User-Name and no line or MAC that the NAS profile allows"),

@@ -7,6 +7,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::limits::RETRANSMISSION_MS_MAX;
 use crate::time::Stamp;
 
 /// Source of randomness for ids and keys; deterministic in tests and replay.
@@ -201,6 +202,25 @@ id_types! {
     DecisionId = "dec";
 }
 
+/// Bits of a session id that come from the request.
+const REQUEST_BITS: u128 = 0x3fff_ffff_ffff_ffff;
+
+impl SessionId {
+    /// Mints the id of a session for a request, of which `request` is a hash: if the same request is decided again, the two
+    /// ids can be told to be of one. Part of it is random, so that ids stay apart where requests do not.
+    pub fn mint_for(at: Stamp, request: u64, entropy: &dyn Entropy) -> Self {
+        let minted = Uid::mint(at, entropy).0;
+        Self(Uid((minted & !REQUEST_BITS) | (u128::from(request) & REQUEST_BITS)))
+    }
+
+    /// Whether both ids were minted for one request, at most [`RETRANSMISSION_MS_MAX`] apart: a NAS that gives every request
+    /// the same authenticator uses its 256 identifiers again, some time later.
+    pub const fn is_of_same_request(self, other: Self) -> bool {
+        let (one, two) = (self.0.0, other.0.0);
+        ((one ^ two) & REQUEST_BITS) == 0 && (one >> 80).abs_diff(two >> 80) <= RETRANSMISSION_MS_MAX as u128
+    }
+}
+
 impl TenantId {
     /// The tenant that exists from the first start; single-operator installations have no other.
     pub const DEFAULT: Self = Self(Uid(0x0000_0000_0000_7000_8000_0000_0000_0001));
@@ -255,6 +275,20 @@ mod tests {
         assert_eq!(text.parse::<ServiceId>(), Ok(id));
         assert!(text.to_uppercase().parse::<ServiceId>().is_err());
         assert!(text.replace("svc", "sub").parse::<ServiceId>().is_err());
+    }
+
+    #[test]
+    fn sessions_of_one_request_are_known_as_such_for_a_minute() {
+        let entropy = SeededEntropy::new(1);
+        let mint =
+            |millis: u64, request: u64| SessionId::mint_for(Stamp(100_000 + millis), request, &entropy);
+        let first = mint(0, 7);
+        assert_eq!(((first.0.0 >> 76) & 0xf, (first.0.0 >> 62) & 0b11), (7, 0b10));
+        let again = mint(RETRANSMISSION_MS_MAX, 7);
+        assert!(first.is_of_same_request(again) && again.is_of_same_request(first));
+        assert!(!first.is_of_same_request(mint(RETRANSMISSION_MS_MAX + 1, 7)));
+        assert!(!first.is_of_same_request(mint(0, 8)));
+        assert_ne!(first, mint(0, 7));
     }
 
     #[test]

@@ -77,10 +77,19 @@ pub const JOURNAL_PROBE_AFTER_MS: u64 = 1_000;
 /// Window in which a retransmission gets the answer already sent (RFC 5080 §2.2.2), in milliseconds. A later one is decided
 /// again, which gives the same grant.
 pub const DUPLICATE_WINDOW_MS: u64 = 5_000;
+/// Time within which a request that is decided again, because the cache has forgotten it, is known to be the same, in
+/// milliseconds: NASes give up sooner.
+pub const RETRANSMISSION_MS_MAX: u64 = 60_000;
 /// Entries of the duplicate cache, over all its shards.
 pub const DUPLICATE_ENTRIES_MAX: usize = 65_536;
 /// Bytes of cached replies, over all shards.
 pub const DUPLICATE_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Signed Access-Requests in a row that prove that a NAS signs all of them (FIELD R17).
+pub const SIGNED_REQUESTS_MIN: u32 = 1_000;
+/// Time over which they must have come, in seconds.
+pub const SIGNED_FOR_SECS_MIN: u64 = 86_400;
+/// NASes of which it is learned whether they sign; of more nothing is learned.
+pub const NASES_LEARNED_MAX: usize = 16_384;
 /// Rejects waiting for their delay at once, per worker; the next one is sent without delay.
 pub const DELAYED_REJECTS_MAX: usize = 8_192;
 
@@ -201,6 +210,7 @@ const _: () = assert!(RADIUS_PASSWORD_BYTES_MAX <= RADIUS_VALUE_BYTES_MAX);
 const _: () = assert!(RADIUS_SALTED_BYTES_MAX + 1 + 3 <= RADIUS_VALUE_BYTES_MAX);
 const _: () = assert!(DATAGRAM_BYTES_MAX >= DHCP4_MESSAGE_BYTES_MAX);
 const _: () = assert!(DHCP4_CLIENT_DATAGRAM_BYTES_MAX as usize <= DHCP4_MESSAGE_BYTES_MAX);
+const _: () = assert!(SIGNED_REQUESTS_MIN <= u16::MAX as u32, "the count is kept in 16 bits");
 const _: () = assert!(DHCP4_CLIENT_DATAGRAM_BYTES_MIN <= DHCP4_CLIENT_DATAGRAM_BYTES_MAX);
 const _: () =
     assert!(DHCP4_PADDED_BYTES_MIN <= (DHCP4_CLIENT_DATAGRAM_BYTES_MIN - IPV4_UDP_HEADER_BYTES) as usize);

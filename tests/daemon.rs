@@ -18,5 +18,7 @@ mod network;
 mod repeats;
 #[path = "daemon/serves.rs"]
 mod serves;
+#[path = "daemon/signatures.rs"]
+mod signatures;
 #[path = "daemon/two_nodes.rs"]
 mod two_nodes;

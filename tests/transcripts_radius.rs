@@ -2,7 +2,9 @@
 //!
 //! Besides the lines of [`transcript`]: a packet by its name (`Access-Request`, `Accounting-Start`, `Status-Server`, …) with
 //! clients and fields, see `packet`; `again [NAME]` sends the last or a named one once more; `bytes 0x…` sends raw ones;
-//! `evict` empties the duplicate caches; `classes` tells how many foreign or forged Class values were met.
+//! `evict` empties the duplicate caches; `classes` tells how many foreign or forged Class values were met. `repeat N …` sends
+//! as many requests and tells what came of the last; `signatures NAS` how far its proof has come; `learned again` loads all
+//! proofs from what was saved of them.
 
 #![expect(clippy::unwrap_used, reason = "only tests call it: a panic is a failed test")]
 
@@ -17,8 +19,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use lastmile::model::nas::Requirement;
 use lastmile::netdefs::Netdefs;
 use lastmile::radius::duplicate::DuplicateCache;
+use lastmile::radius::signatures::{Signatures, Standing};
 use lastmile::radius::wire::class::ClassKey;
 use lastmile::radius::{AcctCore, AuthCore};
 use lastmile::secret::Secret;
@@ -30,7 +34,7 @@ struct Radius {
     auth: Rc<AuthCore>,
     acct: Rc<AcctCore>,
     language: Rc<RefCell<Language>>,
-    clients: HashMap<String, String>,
+    signatures: Arc<Signatures>,
     classes: Rc<RefCell<HashMap<String, Vec<u8>>>>,
     named: HashMap<String, Request>,
     last: Option<Request>,
@@ -42,14 +46,15 @@ fn class_key() -> ClassKey {
 
 impl Radius {
     fn new() -> Self {
-        let (auth, acct) = cores();
+        let signatures = Arc::default();
+        let (auth, acct) = cores(&signatures);
         let language = Language::new(Netdefs::load(None).unwrap().dictionary, class_key());
         Self {
             node: Node::new(),
             auth,
             acct,
+            signatures,
             language: Rc::new(RefCell::new(language)),
-            clients: HashMap::new(),
             classes: Rc::default(),
             named: HashMap::new(),
             last: None,
@@ -65,17 +70,34 @@ impl Radius {
     fn step(&mut self, line: &str) -> Vec<String> {
         let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
         if let Some(outcomes) = self.node.step(verb, rest) {
+            let nases = self.node.snapshot().all_nas();
+            let learned = nases.filter(|nas| nas.require_message_authenticator == Requirement::Auto);
+            self.signatures.follow(learned.map(|nas| nas.id));
             return outcomes;
         }
         match verb {
-            "client" => {
-                let (name, fields) = rest.split_once(' ').unwrap();
-                self.clients.insert(name.to_owned(), fields.to_owned());
+            "evict" => {
+                (self.auth, self.acct) = cores(&self.signatures);
                 Vec::new()
             }
-            "evict" => {
-                (self.auth, self.acct) = cores();
+            "learned" => {
+                self.signatures = Arc::new(Signatures::load(&self.signatures.image()).unwrap());
+                (self.auth, self.acct) = cores(&self.signatures);
                 Vec::new()
+            }
+            "signatures" => {
+                let nas = self.node.snapshot().all_nas().find(|nas| &*nas.name == rest).unwrap();
+                vec![match self.signatures.standing(nas.id) {
+                    None => "nothing is learned".to_owned(),
+                    Some(Standing::Learning { signed, .. }) => format!("learning, {signed} signed"),
+                    Some(Standing::Proven { since }) => {
+                        format!("proven, signed for {} s", self.node.now().since(since) / 1000)
+                    }
+                }]
+            }
+            "repeat" => {
+                let (times, line) = rest.split_once(' ').unwrap();
+                (0..times.parse::<u32>().unwrap()).map(|_| self.step(line)).last().unwrap()
             }
             "classes" => {
                 let foreign = self.acct.foreign_classes.load(Ordering::Relaxed);
@@ -92,7 +114,7 @@ impl Radius {
             _ => {
                 let now = self.node.now();
                 let request =
-                    self.language.borrow_mut().parse(line, &self.clients, &self.classes.borrow(), now);
+                    self.language.borrow_mut().parse(line, &self.node.clients, &self.classes.borrow(), now);
                 self.receive(request)
             }
         }
@@ -120,10 +142,11 @@ impl Radius {
     }
 }
 
-fn cores() -> (Rc<AuthCore>, Rc<AcctCore>) {
+fn cores(signatures: &Arc<Signatures>) -> (Rc<AuthCore>, Rc<AcctCore>) {
     let class = Arc::new(class_key());
     let cache = || Arc::new(DuplicateCache::new(1_024));
-    (Rc::new(AuthCore::new(Arc::clone(&class), cache())), Rc::new(AcctCore::new(class, cache())))
+    let auth = AuthCore::new(Arc::clone(&class), cache()).learning(Arc::clone(signatures));
+    (Rc::new(auth), Rc::new(AcctCore::new(class, cache())))
 }
 
 #[test]
@@ -133,8 +156,5 @@ fn every_transcript_comes_out_as_written() {
 
 #[test]
 fn the_same_transcript_comes_out_the_same_twice() {
-    for path in transcript::files("radius") {
-        let text = std::fs::read_to_string(&path).unwrap();
-        assert_eq!(Radius::new().run(&text), Radius::new().run(&text), "{}", path.display());
-    }
+    transcript::repeat("radius", |text| Radius::new().run(text));
 }

@@ -6,7 +6,7 @@ use super::render;
 use crate::app::Refusal;
 use crate::app::objects::input::ObjectInput;
 use crate::app::objects::{ObjectChange, Preconditions, Put, PutOutcome, Remove};
-use crate::model::Ref;
+use crate::model::{Kind, Ref};
 use crate::storage::{Filter, Page};
 
 pub(super) fn list(call: Call) -> Answering {
@@ -50,7 +50,15 @@ pub(super) fn read(call: Call) -> Answering {
         if known.iter().any(|known| known == "*" || weak(known)) {
             return Ok(Reply::empty(304).with("etag", tag));
         }
-        Ok(Reply::ok(render::object(&shown)).with("etag", tag))
+        let mut body = render::object(&shown);
+        // Not part of the entity tag, which names what was wanted.
+        if call.kind == Kind::Nas
+            && let (Some(status), Some(members)) =
+                (call.app.nas_status(shown.envelope.id), body.as_object_mut())
+        {
+            members.insert("status".to_owned(), serde_json::json!(status));
+        }
+        Ok(Reply::ok(body).with("etag", tag))
     })
 }
 

@@ -15,6 +15,7 @@ use super::texts;
 use crate::app::access_status::AccessStatus;
 use crate::app::history::{DecisionView, EventView};
 use crate::app::live_views::{BindingView, LeaseView, SessionView, UtilizationView};
+use crate::app::nas::NasStatus;
 use crate::app::status::ServiceStatus;
 use crate::app::system::{API_REVISION, Meta};
 use crate::app::tokens::TokenView;
@@ -194,6 +195,7 @@ fn schemas() -> BTreeMap<String, Value> {
     add::<PoolSpec>(&mut all);
     add::<NasSpec>(&mut all);
     add::<RelaySpec>(&mut all);
+    add::<NasStatus>(&mut all);
     add::<ServiceStatus>(&mut all);
     add::<UtilizationView>(&mut all);
     add::<AccessStatus>(&mut all);
@@ -226,7 +228,7 @@ fn object(kind: Kind) -> Value {
     let time = json!({"type": "string", "format": "date-time"});
     let maybe = |kind: &str| json!({"type": [kind, "null"]});
     let texts = json!({"type": "object", "additionalProperties": {"type": "string"}});
-    json!({
+    let mut object = json!({
         "type": "object",
         "required": ["kind", "id", "tenant", "generation", "etag", "spec"],
         "properties": {
@@ -252,7 +254,11 @@ fn object(kind: Kind) -> Value {
             "changed_fields": {"type": "array", "items": {"type": "string"}},
             "spec": reference(&format!("{}Spec", schema(kind))),
         }
-    })
+    });
+    if kind == Kind::Nas {
+        object["properties"]["status"] = reference("NasStatus");
+    }
+    object
 }
 
 fn input(name: &str) -> Value {

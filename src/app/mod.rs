@@ -8,6 +8,7 @@
 //! - [`apply`]: a whole set of definitions in one change.
 //! - [`access_status`]: when was an access last accepted or rejected?
 //! - [`status`]: is a service in force? [`live`]: sessions, leases, pools. [`why`]: why can somebody not get online?
+//! - [`nas`]: does a NAS sign its requests?
 //! - [`tokens`]: API tokens.
 //!
 //! Invariants: a write that was answered is durable, and this node decides by it; no use-case returns a secret.
@@ -19,6 +20,7 @@ mod commit;
 pub mod history;
 pub mod live;
 pub mod live_views;
+pub mod nas;
 pub mod objects;
 pub mod refusal;
 pub mod status;
@@ -39,6 +41,7 @@ use crate::ids::Entropy;
 use crate::last_outcome::LastOutcomes;
 use crate::ledger::Ledger;
 use crate::netdefs::OptionTable;
+use crate::radius::signatures::Signatures;
 use crate::snapshot::publish::Publisher;
 use crate::storage::Storage;
 use crate::time::{Clock, Stamp};
@@ -58,6 +61,8 @@ pub struct Parts {
     pub decisions: Arc<DecisionRing>,
     /// The last accept and reject of each access.
     pub last: Arc<LastOutcomes>,
+    /// Which NASes sign their requests, as this node has learned.
+    pub signatures: Arc<Signatures>,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Randomness.

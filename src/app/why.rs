@@ -216,6 +216,10 @@ impl App {
         why.leases.extend(leases.into_iter().filter(|lease| !known.contains(&lease.prefix)));
         self.add_decisions_of(actor, service, why);
         why.checks.extend(checks(&status, why));
+        let seen = why.sessions.iter().map(|session| session.nas.as_str());
+        let seen = seen.chain(why.decisions.iter().filter_map(|decision| decision.nas.as_deref()));
+        let nases: BTreeSet<Uid> = seen.filter_map(Kind::parse_id).map(|(_, uid)| uid).collect();
+        why.checks.extend(self.signing_checks(&nases));
         Ok(())
     }
 

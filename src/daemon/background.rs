@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
+use super::learned::{self, Learned};
 use super::packets::Packets;
 use super::{Parts, recovery};
+use crate::app::App;
 use crate::applier::Applier;
 use crate::checkpoint;
 use crate::journal::record::{Record, VERSION};
@@ -26,6 +28,7 @@ pub(crate) struct Background {
     tasks: Vec<tokio::task::JoinHandle<()>>,
     checkpoints: Arc<Checkpoints>,
     image: Arc<ImageFile>,
+    learned: Arc<Learned>,
 }
 
 /// A full sweep over the ledger takes this long.
@@ -74,7 +77,13 @@ pub(crate) fn start(parts: &Parts, packets: &Packets, runtime: &Handle) -> Backg
     });
     tasks.push(runtime.spawn(write_images(Arc::clone(&image))));
     tasks.push(runtime.spawn(purge(parts.app.clone(), parts.config.limits.retention_days)));
-    Background { applier, tasks, checkpoints, image }
+    let learned = Arc::new(Learned::new(
+        &parts.config.node.state,
+        Arc::clone(&parts.app.parts().signatures),
+        Arc::clone(&parts.recovered.publisher),
+    ));
+    tasks.push(runtime.spawn(learned::learn(Arc::clone(&learned))));
+    Background { applier, tasks, checkpoints, image, learned }
 }
 
 impl Background {
@@ -92,6 +101,7 @@ impl Background {
         self.checkpoints.make();
         *self.checkpoints.holder.lock() = None;
         self.image.write();
+        self.learned.write();
         // Tasks hold the journal until their abort is processed; the last handle must be ours to end it cleanly.
         if let Some(journal) = packets.journal.take() {
             end_journal(journal, patience);
@@ -255,7 +265,7 @@ async fn checkpoint_loop(checkpoints: Arc<Checkpoints>, journal: Arc<Journal>, e
 }
 
 /// Follows commits of other nodes.
-async fn follow(app: Arc<crate::app::App>) {
+async fn follow(app: Arc<App>) {
     loop {
         let _ = app.parts().storage.changed(FOLLOW).await;
         if let Err(error) = app.advance().await {
@@ -307,7 +317,7 @@ async fn write_images(file: Arc<ImageFile>) {
 }
 
 /// Removes history older than the retention, a bounded piece at a time.
-async fn purge(app: Arc<crate::app::App>, retention_days: u32) {
+async fn purge(app: Arc<App>, retention_days: u32) {
     let mut turn = tokio::time::interval(Duration::from_hours(1));
     loop {
         turn.tick().await;
@@ -329,6 +339,7 @@ async fn purge(app: Arc<crate::app::App>, retention_days: u32) {
 /// Brings gauges up to date before metrics are rendered.
 pub(crate) fn refresh(
     metrics: &Metrics,
+    app: &App,
     ledger: &Ledger,
     journal: &Journal,
     publisher: &Publisher,
@@ -347,6 +358,9 @@ pub(crate) fn refresh(
     metrics.sessions.set(shown(sessions));
     metrics.leases.set(shown(leases));
     metrics.conflicts.set(shown(ledger.counters().conflicts.load(Ordering::Relaxed)));
+    for (state, count) in app.signing_totals() {
+        metrics.signing.with_label_values(&[state]).set(shown(count));
+    }
     let now = clock.now();
     metrics.uptime.set(Duration::from_nanos(now.tick.0).as_secs_f64());
     let snapshot = publisher.load();

@@ -111,6 +111,7 @@ fn measured(router: axum::Router, metrics: &Arc<Metrics>) -> axum::Router {
 
 fn observability(parts: &Parts, packets: &Packets) -> axum::Router {
     let metrics = Arc::clone(&parts.metrics);
+    let app = Arc::clone(&parts.app);
     let ledger = Arc::clone(&parts.recovered.ledger);
     let publisher = Arc::clone(&parts.recovered.publisher);
     let applied = Arc::clone(&parts.storage_applied);
@@ -118,7 +119,7 @@ fn observability(parts: &Parts, packets: &Packets) -> axum::Router {
     let journal = packets.journal.as_ref().map(Arc::downgrade);
     let refresh = move || {
         if let Some(journal) = journal.as_ref().and_then(std::sync::Weak::upgrade) {
-            background::refresh(&metrics, &ledger, &journal, &publisher, &applied, clock.as_ref());
+            background::refresh(&metrics, &app, &ledger, &journal, &publisher, &applied, clock.as_ref());
         }
     };
     telemetry::http::routes(Arc::clone(&parts.metrics), &parts.health, Arc::new(refresh))

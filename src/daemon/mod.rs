@@ -6,6 +6,7 @@
 
 mod background;
 mod control;
+mod learned;
 mod packets;
 mod recovery;
 
@@ -84,6 +85,8 @@ pub fn serve(config: Config, options: ServeOptions) -> Result<(), StartFailure> 
     ));
     let node = runtime.block_on(recovering).map_err(StartFailure::interrupted)??;
     let knowledge = Netdefs::load(config.netdefs.override_dir.as_deref())?;
+    let signatures = learned::load(&config.node.state);
+    learned::follow(&signatures, &node.publisher);
     let app = App::new(crate::app::Parts {
         storage: Arc::clone(&node.storage),
         publisher: Arc::clone(&node.publisher),
@@ -91,6 +94,7 @@ pub fn serve(config: Config, options: ServeOptions) -> Result<(), StartFailure> 
         ledger: Arc::clone(&node.ledger),
         decisions: Arc::clone(&decisions),
         last: Arc::default(),
+        signatures: Arc::clone(&signatures),
         clock: Arc::clone(&clock) as _,
         entropy: Arc::new(SystemEntropy),
         options4: knowledge.options4,

@@ -64,7 +64,8 @@ pub(crate) fn start(parts: &mut Parts, decisions: &Arc<DecisionRing>) -> Result<
     let class = Arc::clone(&parts.recovered.class);
     let duplicates = Arc::new(DuplicateCache::new(parts.config.limits.duplicate_entries));
     let cores = Cores {
-        auth: AuthCore::new(Arc::clone(&class), Arc::clone(&duplicates)),
+        auth: AuthCore::new(Arc::clone(&class), Arc::clone(&duplicates))
+            .learning(Arc::clone(&parts.app.parts().signatures)),
         acct: AcctCore::new(class, duplicates),
         dhcp4: Dhcp4Core::default(),
     };

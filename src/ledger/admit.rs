@@ -62,7 +62,7 @@ pub struct AdmitRequest<'a> {
     pub nas: NasId,
     /// Network, if known.
     pub network: NetworkId,
-    /// Session id for a new session; nil for DHCP.
+    /// Session id for a new session, minted for the request; nil for DHCP.
     pub session: SessionId,
     /// Until when the slot counts as taken although no Start arrives; ignored for DHCP.
     pub pending_until: Stamp,
@@ -163,10 +163,20 @@ impl Ledger {
         let slot = state
             .choose_slot(request.owner, request.max_slots, request.now, self.hold_until())
             .map_err(|taken| Denied::SlotsTaken { limit: taken.limit })?;
+        let again = slot.session_of_request(request);
+        let same: AdmitRequest<'_>;
+        let request = match again {
+            Some(session) => {
+                same = AdmitRequest { session, ..*request };
+                &same
+            }
+            None => request,
+        };
         let mut admission = Admission { slot: slot.number, session: request.session, ..Admission::default() };
         let mut undo = Vec::new();
         for want in request.wants {
-            if let Err(denied) = self.satisfy(request, want, slot, &mut admission, &mut undo) {
+            if let Err(denied) = self.satisfy(request, want, slot, again.is_some(), &mut admission, &mut undo)
+            {
                 let number = slot.number;
                 self.undo(request.holder, state, number, request.space, undo);
                 return Err(denied);
@@ -179,7 +189,7 @@ impl Ledger {
             // The answer waits anyway: all of its records stand or fall with it.
             admission.wait_for.append(&mut admission.write);
         }
-        admission.takeover = slot.session.is_some() || slot.is_pending(request.now);
+        admission.takeover = again.is_none() && (slot.session.is_some() || slot.is_pending(request.now));
         if admission.takeover {
             self.counters.takeovers.fetch_add(1, Ordering::Relaxed);
         }
@@ -195,6 +205,7 @@ impl Ledger {
         request: &AdmitRequest<'_>,
         want: &Want<'_>,
         slot: &mut Slot,
+        again: bool,
         admission: &mut Admission,
         undo: &mut Vec<Undo>,
     ) -> Result<(), Denied> {
@@ -214,7 +225,7 @@ impl Ledger {
         }
         let own = slot.reserved.iter().position(|reserved| covers(reserved, want, request.space));
         if let Some(reserved) = own.and_then(|own| slot.reserved.get_mut(own))
-            && reserved.is_recent(request.now)
+            && (reserved.is_recent(request.now) || (again && matches!(reserved.stage, Stage::Waiting)))
         {
             return in_flight(request, want, reserved, admission);
         }

@@ -175,6 +175,9 @@ impl Ledger {
             // Another session has the slot and was not closed for this one: it is the newer.
             return;
         }
+        if let Some(known) = &slot.session {
+            self.refile(known, record.nas, &record.acct_session_id);
+        }
         slot.pending.take_if(|pending| pending.session == record.session);
         if !record.owner.is_unknown() {
             slot.owner = record.owner;
@@ -208,6 +211,9 @@ impl Ledger {
         });
         if ours.is_none() && slot.session.as_ref().is_some_and(|session| session.id == record.session) {
             return;
+        }
+        if let Some(ours) = &ours {
+            self.refile(ours, record.nas, &record.acct_session_id);
         }
         self.unindex(record);
         let accepted = slot.pending.take_if(|pending| pending.session == record.session).is_some();

@@ -9,7 +9,7 @@ use smallvec::smallvec;
 
 use super::holder::{HolderState, Pending, Reservation, Slot, Stage, same_space};
 use super::{AdmitRequest, Ledger};
-use crate::ids::PoolId;
+use crate::ids::{NasId, PoolId, SessionId};
 use crate::journal::record::{GrantRecord, Holder, Record, Role};
 use crate::model::Prefix;
 use crate::snapshot::types::Space;
@@ -197,8 +197,37 @@ impl Slot {
         Undo { prefix, before: Some(before) }
     }
 
-    /// Notes an Accept that is about to be sent.
+    /// The session that the same request was answered with before, if it is decided again: a NAS that gets two answers to
+    /// one request keeps either.
+    pub(super) fn session_of_request(&self, request: &AdmitRequest<'_>) -> Option<SessionId> {
+        if request.lease.is_some() {
+            return None;
+        }
+        let same = |known: SessionId, nas: NasId| {
+            (known.is_of_same_request(request.session) && nas == request.nas).then_some(known)
+        };
+        let accepted = |known: &Pending| same(known.session, known.nas);
+        let newest = self.pending.as_deref();
+        newest
+            .and_then(accepted)
+            .or_else(|| newest?.replaced.as_deref().and_then(accepted))
+            .or_else(|| self.session.as_deref().and_then(|known| same(known.id, known.nas)))
+    }
+
+    /// Notes an Accept that is about to be sent. One that was sent before is noted already: it is extended if it is the
+    /// newest, and else does not come back in front of what followed it.
     pub(super) fn accept(&mut self, request: &AdmitRequest<'_>) {
+        let is_known = |known: &Pending| known.session == request.session;
+        if let Some(newest) = self.pending.as_deref_mut().filter(|known| is_known(known)) {
+            newest.until = newest.until.max(request.pending_until);
+            newest.digest = request.digest;
+            return;
+        }
+        let replaced =
+            self.pending.as_ref().and_then(|known| known.replaced.as_deref()).is_some_and(is_known);
+        if replaced || self.session.as_ref().is_some_and(|known| known.id == request.session) {
+            return;
+        }
         let replaced = self.pending.take().map(|mut known| {
             known.replaced = None;
             known

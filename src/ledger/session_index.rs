@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 
 use smallvec::SmallVec;
 
+use super::holder::Session;
 use super::pool::SpreadMap;
 use super::{Ledger, SESSION_SHARDS};
 use crate::ids::{NasId, SessionId, Uid};
@@ -46,7 +47,9 @@ impl Ledger {
     }
 
     fn nas_key(nas: NasId, acct_session_id: &[u8]) -> u64 {
-        let mut hash = nas.0.0 as u64 ^ ((nas.0.0 >> 64) as u64).rotate_left(32) ^ 0xcbf2_9ce4_8422_2325;
+        let nas = nas.0.0 as u64 ^ ((nas.0.0 >> 64) as u64).rotate_left(32);
+        // Mixed before the first byte, so that neighbouring ids of NASes and sessions do not cancel each other out.
+        let mut hash = nas.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0xcbf2_9ce4_8422_2325;
         for byte in acct_session_id {
             hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
         }
@@ -59,7 +62,7 @@ impl Ledger {
     }
 
     /// The session that a NAS last reported under its own id, open or closed lately.
-    pub(super) fn session_of_nas(&self, nas: NasId, acct_session_id: &[u8]) -> Option<SessionId> {
+    pub fn session_of_nas(&self, nas: NasId, acct_session_id: &[u8]) -> Option<SessionId> {
         let key = Self::nas_key(nas, acct_session_id);
         self.session_shard(key).lock().by_nas.get(&key).map(|halves| joined(*halves))
     }
@@ -82,6 +85,17 @@ impl Ledger {
         self.session_shard(key).lock().by_nas.insert(key, halves(session));
     }
 
+    /// Files a session that `known` tells of under another NAS, or another id of it: a record of it came from there.
+    pub(super) fn refile(&self, known: &Session, nas: NasId, acct_session_id: &[u8]) {
+        let (before, now) =
+            (Self::nas_key(known.nas, &known.acct_session_id), Self::nas_key(nas, acct_session_id));
+        if before == now {
+            return;
+        }
+        self.session_shard(before).lock().forget_nas_key(before, known.id);
+        self.session_shard(now).lock().by_nas.insert(now, halves(known.id));
+    }
+
     /// Moves a session to the closed ones.
     pub(super) fn unindex(&self, record: &SessionRecord) {
         let closed = Closed { by_stop: record.event == SessionEvent::Stop, at: record.event_at };
@@ -91,10 +105,7 @@ impl Ledger {
             index.close(record.session, Self::nas_key(record.nas, &record.acct_session_id), closed)
         };
         if let Some((session, key)) = evicted {
-            let mut index = self.session_shard(key).lock();
-            if index.by_nas.get(&key) == Some(&halves(session)) {
-                index.by_nas.remove(&key);
-            }
+            self.session_shard(key).lock().forget_nas_key(key, session);
         }
     }
 }
@@ -108,6 +119,13 @@ fn joined([high, low]: [u64; 2]) -> SessionId {
 }
 
 impl SessionIndex {
+    /// Forgets what a NAS calls a session, unless it calls another one so by now.
+    fn forget_nas_key(&mut self, key: u64, session: SessionId) {
+        if self.by_nas.get(&key) == Some(&halves(session)) {
+            self.by_nas.remove(&key);
+        }
+    }
+
     /// Remembers a closed session; returns the one forgotten for it.
     fn close(&mut self, session: SessionId, key: u64, closed: Closed) -> Option<(SessionId, u64)> {
         if let Some(known) = self.closed.get_mut(&session.0.0) {

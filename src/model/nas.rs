@@ -19,6 +19,18 @@ pub enum Requirement {
     No,
 }
 
+/// What follows when a NAS with `require_message_authenticator = auto` has been seen to sign every Access-Request for long
+/// enough (FIELD R17).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Enforce {
+    /// It is shown, and the operator decides.
+    #[default]
+    Propose,
+    /// Unsigned Access-Requests are no longer answered.
+    Auto,
+}
+
 /// When replies to Access-Requests carry Message-Authenticator.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -80,6 +92,9 @@ pub struct NasSpec {
     /// Whether Access-Requests must carry Message-Authenticator.
     #[serde(default)]
     pub require_message_authenticator: Requirement,
+    /// What follows from `auto` there when the NAS has been seen to sign.
+    #[serde(default)]
+    pub enforce_message_authenticator: Enforce,
     /// Whether Access-Requests with Proxy-State must carry Message-Authenticator.
     #[serde(default = "auto")]
     pub limit_proxy_state: Requirement,
@@ -128,6 +143,7 @@ const fn interim_min() -> u32 {
 
 const REQUIREMENTS: &[(&str, Requirement)] =
     &[("yes", Requirement::Yes), ("auto", Requirement::Auto), ("no", Requirement::No)];
+const ENFORCING: &[(&str, Enforce)] = &[("propose", Enforce::Propose), ("auto", Enforce::Auto)];
 const SIGNING: &[(&str, SignReplies)] =
     &[("always", SignReplies::Always), ("when_signed", SignReplies::WhenSigned)];
 const ACCOUNTING: &[(&str, Accounting)] =
@@ -157,6 +173,9 @@ impl NasSpec {
             require_message_authenticator: reader
                 .optional("require_message_authenticator", word(REQUIREMENTS))
                 .unwrap_or_default(),
+            enforce_message_authenticator: reader
+                .optional("enforce_message_authenticator", word(ENFORCING))
+                .unwrap_or_default(),
             limit_proxy_state: reader
                 .optional("limit_proxy_state", word(REQUIREMENTS))
                 .unwrap_or(Requirement::Auto),
@@ -177,6 +196,12 @@ impl NasSpec {
         };
         if spec.addresses.is_empty() {
             reader.problem("addresses", "at least one address or prefix is required");
+        }
+        if spec.proxy && spec.limit_proxy_state == Requirement::Yes {
+            reader.problem(
+                "limit_proxy_state",
+                "a proxy adds Proxy-State to every request: auto or no, or it is no proxy",
+            );
         }
         if let Some(secret) = spec.secret.secret()
             && secret.len() < 8

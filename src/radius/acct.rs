@@ -5,11 +5,10 @@
 
 use std::sync::Arc;
 
-use smallvec::SmallVec;
-
-use super::duplicate::{DuplicateCache, Key};
-use super::gate::{Gate, Passed, answer, gate};
+use super::duplicate::DuplicateCache;
+use super::gate::Passed;
 use super::identify::anyhow;
+use super::port::{HeldReply, Port};
 use super::request::status;
 use super::wire::attribute::kind;
 use super::wire::class::ClassKey;
@@ -21,7 +20,7 @@ use crate::journal::Durable;
 use crate::journal::record::{Holder, Record, SessionEvent};
 use crate::ledger::{Accounted, AccountingFacts, Ledger};
 use crate::pipeline::{Admitted, Datagram, Outgoing, Protocol, Verdict, World};
-use crate::snapshot::types::Space;
+use crate::snapshot::types::{Nas, Space};
 use crate::time::Stamp;
 
 /// Event-Timestamp is believed within this distance of (arrival − Acct-Delay-Time), in milliseconds (FIELD R14).
@@ -31,23 +30,16 @@ const EVENT_SKEW_MS: u64 = 300_000;
 #[derive(Debug)]
 pub struct AcctCore {
     class: Arc<ClassKey>,
-    duplicates: Arc<DuplicateCache>,
+    port: Port,
     /// Class values that are not ours or forged, since start.
     pub foreign_classes: std::sync::atomic::AtomicU64,
-}
-
-/// A response that waits for its record to be durable.
-#[derive(Debug)]
-pub struct PendingResponse {
-    pub(super) reply: SmallVec<[u8; 64]>,
-    outgoing: Outgoing,
-    key: Key,
 }
 
 impl AcctCore {
     /// A core that knows Classes issued under `class`.
     pub fn new(class: Arc<ClassKey>, duplicates: Arc<DuplicateCache>) -> Self {
-        Self { class, duplicates, foreign_classes: std::sync::atomic::AtomicU64::new(0) }
+        let port = Port { expected: Code::ACCOUNTING_REQUEST, duplicates, signatures: Arc::default() };
+        Self { class, port, foreign_classes: std::sync::atomic::AtomicU64::new(0) }
     }
 
     fn decide(
@@ -57,10 +49,10 @@ impl AcctCore {
         passed: &Passed<'_>,
         decision: &mut Decision,
         out: &mut [u8],
-    ) -> Verdict<PendingResponse> {
+    ) -> Verdict<HeldReply> {
         let now = datagram.at.stamp;
         let Some(len) = respond(passed, out) else {
-            return self.silence(passed, "reply-too-large", decision);
+            return self.port.silence(passed, "reply-too-large", decision);
         };
         let nas = NasId(passed.nas.id);
         let event = match passed.facts.status {
@@ -74,10 +66,10 @@ impl AcctCore {
                 return self.wait(world, datagram, passed, vec![record], len, decision, out);
             }
             Some(_) => return self.send(datagram, passed, "account-ignored", len, decision, out),
-            None => return self.silence(passed, "account-malformed", decision),
+            None => return self.port.silence(passed, "account-malformed", decision),
         };
         let Some(acct_session_id) = passed.facts.acct_session_id.filter(|id| !id.is_empty()) else {
-            return self.silence(passed, "account-malformed", decision);
+            return self.port.silence(passed, "account-malformed", decision);
         };
         decision.message = match event {
             SessionEvent::Start => "Accounting-Start",
@@ -86,7 +78,7 @@ impl AcctCore {
         };
         match self.account(world, passed, event, acct_session_id, now, decision) {
             Accounted::Duplicate => self.send(datagram, passed, "account-duplicate", len, decision, out),
-            Accounted::InFlight => self.silence(passed, "duplicate-in-flight", decision),
+            Accounted::InFlight => self.port.silence(passed, "duplicate-in-flight", decision),
             Accounted::Record { records, conflict, .. } => {
                 // Where the session was found by the NAS's own id, only its record says whose it is.
                 let holder = records.iter().find_map(Record::holder).filter(|holder| !holder.is_client());
@@ -118,6 +110,7 @@ impl AcctCore {
         if !holder.is_client() {
             decision.service = Uid(holder.0);
         }
+        let class = class.or_else(|| Self::moved(world, passed, event, acct_session_id, holder));
         world.ledger.account(&AccountingFacts {
             now,
             event_at: event_time(facts.event_timestamp, facts.delay_time, now),
@@ -155,6 +148,30 @@ impl AcctCore {
             self.foreign_classes.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         }
         (None, None)
+    }
+
+    /// The session that came without Class from another member of the NAS group: one member knows it under this
+    /// Acct-Session-Id, and another reports it now (FIELD R8). Only of the same subscriber, for members number their sessions
+    /// apart, and never by a Start, which begins another one.
+    fn moved(
+        world: &World<'_>,
+        passed: &Passed<'_>,
+        event: SessionEvent,
+        acct_session_id: &[u8],
+        holder: Holder,
+    ) -> Option<SessionId> {
+        let nas = &passed.nas;
+        let group = nas.group.as_deref()?;
+        let known = |nas: Uid| world.ledger.session_of_nas(NasId(nas), acct_session_id);
+        if event == SessionEvent::Start || holder.is_client() || known(nas.id).is_some() {
+            return None;
+        }
+        let is_peer = |peer: &&Arc<Nas>| {
+            peer.id != nas.id && peer.tenant == nas.tenant && peer.group.as_deref() == Some(group)
+        };
+        let of_holder = |session: &SessionId| world.ledger.holder_of_session(*session) == Some(holder);
+        let peers = world.snapshot.all_nas().filter(is_peer);
+        peers.filter_map(|peer| known(peer.id)).find(of_holder)
     }
 
     /// Whose session it is: known by Class, else by what the packet says of the subscriber, else nobody's.
@@ -198,14 +215,13 @@ impl AcctCore {
         len: usize,
         decision: &mut Decision,
         out: &[u8],
-    ) -> Verdict<PendingResponse> {
+    ) -> Verdict<HeldReply> {
         if !world.journal_available {
             world.ledger.abort(&records);
-            return self.silence(passed, "journal-unavailable", decision);
+            return self.port.silence(passed, "journal-unavailable", decision);
         }
         (decision.outcome, decision.reason) = (Outcome::Granted, "accounted");
-        let reply = SmallVec::from_slice(out.get(..len).unwrap_or_default());
-        let pending = PendingResponse { reply, outgoing: answer(datagram, len), key: passed.duplicate_key };
+        let pending = Port::hold(datagram, passed, out.get(..len).unwrap_or_default());
         Verdict::Wait { wait_for: records, write: Vec::new(), pending }
     }
 
@@ -217,21 +233,10 @@ impl AcctCore {
         len: usize,
         decision: &mut Decision,
         out: &[u8],
-    ) -> Verdict<PendingResponse> {
-        self.duplicates.answer(&passed.duplicate_key, out.get(..len).unwrap_or_default());
+    ) -> Verdict<HeldReply> {
         (decision.outcome, decision.reason) = (Outcome::Granted, reason);
-        Verdict::Send { reply: answer(datagram, len), write: Vec::new() }
-    }
-
-    fn silence(
-        &self,
-        passed: &Passed<'_>,
-        reason: &'static str,
-        decision: &mut Decision,
-    ) -> Verdict<PendingResponse> {
-        self.duplicates.forget(&passed.duplicate_key);
-        (decision.outcome, decision.reason) = (Outcome::Discarded, reason);
-        Verdict::Discard { write: Vec::new() }
+        let reply = self.port.send(datagram, passed, out.get(..len).unwrap_or_default(), 0);
+        Verdict::Send { reply, write: Vec::new() }
     }
 }
 
@@ -252,32 +257,22 @@ fn event_time(event_timestamp: Option<u32>, delay_secs: u32, now: Stamp) -> Stam
 }
 
 impl Protocol for AcctCore {
-    type Pending = PendingResponse;
+    type Pending = HeldReply;
 
-    fn admit(&self, world: &World<'_>, datagram: &Datagram<'_>, out: &mut [u8]) -> Admitted<PendingResponse> {
+    fn admit(&self, world: &World<'_>, datagram: &Datagram<'_>, out: &mut [u8]) -> Admitted<HeldReply> {
         let mut decision = Decision::new(datagram.at.stamp, Plane::Acct, "Accounting-Request");
-        let verdict =
-            match gate(world, datagram, &self.duplicates, Code::ACCOUNTING_REQUEST, &mut decision, out) {
-                Gate::Pass(passed) => {
-                    decision.login = SmallVec::from_slice(passed.facts.login.unwrap_or_default());
-                    decision.mac = passed.facts.mac();
-                    decision.line = passed.facts.line_text();
-                    self.decide(world, datagram, &passed, &mut decision, out)
-                }
-                Gate::Discard => Verdict::Discard { write: Vec::new() },
-                Gate::Again(reply) | Gate::Status(reply) => Verdict::Send { reply, write: Vec::new() },
-            };
+        let verdict = self.port.admit(world, datagram, &mut decision, out, |passed, decision, out| {
+            self.decide(world, datagram, passed, decision, out)
+        });
         Admitted { verdict, decision }
     }
 
-    fn finish(&self, pending: &PendingResponse, _durable: Durable, out: &mut [u8]) -> Option<Outgoing> {
-        out.get_mut(..pending.reply.len())?.copy_from_slice(&pending.reply);
-        self.duplicates.answer(&pending.key, &pending.reply);
-        Some(pending.outgoing)
+    fn finish(&self, pending: &HeldReply, _durable: Durable, out: &mut [u8]) -> Option<Outgoing> {
+        self.port.finish(pending, out)
     }
 
-    fn fail(&self, pending: &PendingResponse) {
-        self.duplicates.forget(&pending.key);
+    fn fail(&self, pending: &HeldReply) {
+        self.port.fail(pending);
     }
 }
 

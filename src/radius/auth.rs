@@ -10,13 +10,15 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::credential::{self, pap_matches};
-use super::duplicate::{DuplicateCache, Key};
+use super::duplicate::DuplicateCache;
 use super::entitlement::{Entitlement, Policy};
-use super::gate::{Gate, Passed, answer, gate};
+use super::gate::Passed;
 use super::identify::{Identified, by_login, by_place, network_of};
+use super::port::{HeldReply, Port};
 use super::reject::RejectHistory;
 use super::reply::Accept;
 use super::request::Facts;
+use super::signatures::Signatures;
 use super::wire::attribute::kind;
 use super::wire::class::ClassKey;
 use super::wire::encode::PacketWriter;
@@ -42,22 +44,22 @@ const CONFIRM_WINDOW_SECS: u64 = 120;
 #[derive(Debug)]
 pub struct AuthCore {
     class: Arc<ClassKey>,
-    duplicates: Arc<DuplicateCache>,
+    port: Port,
     rejects: RejectHistory,
-}
-
-/// An Accept that waits for its grant to be durable.
-#[derive(Debug)]
-pub struct PendingAccept {
-    pub(super) reply: SmallVec<[u8; 256]>,
-    outgoing: Outgoing,
-    key: Key,
 }
 
 impl AuthCore {
     /// A core that issues Class under `class` and shares `duplicates` with the other workers.
     pub fn new(class: Arc<ClassKey>, duplicates: Arc<DuplicateCache>) -> Self {
-        Self { class, duplicates, rejects: RejectHistory::default() }
+        let port = Port { expected: Code::ACCESS_REQUEST, duplicates, signatures: Arc::default() };
+        Self { class, port, rejects: RejectHistory::default() }
+    }
+
+    /// The same core, which adds to what is known of the NASes' signatures.
+    #[must_use]
+    pub fn learning(mut self, signatures: Arc<Signatures>) -> Self {
+        self.port.signatures = signatures;
+        self
     }
 
     fn decide(
@@ -67,7 +69,7 @@ impl AuthCore {
         passed: &Passed<'_>,
         decision: &mut Decision,
         out: &mut [u8],
-    ) -> Verdict<PendingAccept> {
+    ) -> Verdict<HeldReply> {
         match authenticate(world, passed, decision) {
             Ok(policy) => self.allocate(world, datagram, passed, &policy, decision, out),
             Err(reason) => self.reject(datagram, passed, reason, decision, out),
@@ -82,9 +84,9 @@ impl AuthCore {
         policy: &Policy<'_>,
         decision: &mut Decision,
         out: &mut [u8],
-    ) -> Verdict<PendingAccept> {
+    ) -> Verdict<HeldReply> {
         let now = datagram.at.stamp;
-        let session = SessionId::mint(now, world.entropy);
+        let session = SessionId::mint_for(now, passed.request, world.entropy);
         let proven = passed.nas.accounting == Accounting::Proven;
         let limited = policy.plan.spec.session_timeout.or((!proven).then_some(SESSION_TIMEOUT_DEFAULT_SECS));
         let ends_at = limited.map_or(Stamp::MAX, |secs| now.plus_secs(u64::from(secs)));
@@ -120,7 +122,7 @@ impl AuthCore {
         if !admission.wait_for.is_empty() && !world.journal_available {
             world.ledger.abort(&admission.wait_for);
             world.ledger.abort(&admission.write);
-            return self.silence(passed, "journal-unavailable", decision);
+            return self.port.silence(passed, "journal-unavailable", decision);
         }
         decision.prefix = admission.addresses.first().map(|granted| granted.prefix);
         self.accept(world, datagram, passed, policy, admission, limited, decision, out)
@@ -137,7 +139,7 @@ impl AuthCore {
         session_timeout: Option<u32>,
         decision: &mut Decision,
         out: &mut [u8],
-    ) -> Verdict<PendingAccept> {
+    ) -> Verdict<HeldReply> {
         let class = self.class.issue(admission.session.0);
         let accept = Accept {
             snapshot: world.snapshot,
@@ -161,18 +163,16 @@ impl AuthCore {
         let Some(len) = written else {
             world.ledger.abort(&admission.wait_for);
             world.ledger.abort(&admission.write);
-            return self.silence(passed, "reply-too-large", decision);
+            return self.port.silence(passed, "reply-too-large", decision);
         };
         self.rejects.forgive(passed.nas.id, subject(&passed.facts));
         (decision.outcome, decision.reason) = (Outcome::Granted, "accepted");
-        let outgoing = answer(datagram, len);
         let reply = out.get(..len).unwrap_or_default();
         if admission.wait_for.is_empty() {
-            self.duplicates.answer(&passed.duplicate_key, reply);
-            return Verdict::Send { reply: outgoing, write: admission.write };
+            let reply = self.port.send(datagram, passed, reply, 0);
+            return Verdict::Send { reply, write: admission.write };
         }
-        let pending =
-            PendingAccept { reply: SmallVec::from_slice(reply), outgoing, key: passed.duplicate_key };
+        let pending = Port::hold(datagram, passed, reply);
         Verdict::Wait { wait_for: admission.wait_for, write: admission.write, pending }
     }
 
@@ -184,7 +184,7 @@ impl AuthCore {
         denied: Denied,
         decision: &mut Decision,
         out: &mut [u8],
-    ) -> Verdict<PendingAccept> {
+    ) -> Verdict<HeldReply> {
         match denied {
             Denied::SlotsTaken { .. } => self.reject(datagram, passed, "session-limit", decision, out),
             Denied::NoPool { .. } => self.reject(datagram, passed, "no-pool", decision, out),
@@ -192,27 +192,16 @@ impl AuthCore {
                 decision.prefix = Some(prefix);
                 self.reject(datagram, passed, "address-in-use", decision, out)
             }
-            Denied::InFlight => self.silence(passed, "grant-in-flight", decision),
+            Denied::InFlight => self.port.silence(passed, "grant-in-flight", decision),
             Denied::Exhausted { pool, .. } => {
                 let action =
                     world.snapshot.pool(pool.0).map(|pool| pool.exhausted_action).unwrap_or_default();
                 match action {
-                    ExhaustedAction::Silence => self.silence(passed, "pool-exhausted", decision),
+                    ExhaustedAction::Silence => self.port.silence(passed, "pool-exhausted", decision),
                     ExhaustedAction::Reject => self.reject(datagram, passed, "pool-exhausted", decision, out),
                 }
             }
         }
-    }
-
-    fn silence(
-        &self,
-        passed: &Passed<'_>,
-        reason: &'static str,
-        decision: &mut Decision,
-    ) -> Verdict<PendingAccept> {
-        self.duplicates.forget(&passed.duplicate_key);
-        (decision.outcome, decision.reason) = (Outcome::Discarded, reason);
-        Verdict::Discard { write: Vec::new() }
     }
 
     /// Rejects say nothing of why: the reason is for operators.
@@ -223,19 +212,19 @@ impl AuthCore {
         reason: &'static str,
         decision: &mut Decision,
         out: &mut [u8],
-    ) -> Verdict<PendingAccept> {
+    ) -> Verdict<HeldReply> {
         let written = passed.key().and_then(|key| {
             let to = passed.packet.reply_to();
             let mut writer = PacketWriter::reply(out, Code::ACCESS_REJECT, &to, passed.signing).ok()?;
             writer.copy(passed.packet.all(kind::PROXY_STATE)).ok()?;
             writer.finish(key).ok().map(<[u8]>::len)
         });
-        let Some(len) = written else { return self.silence(passed, "reply-too-large", decision) };
-        self.duplicates.answer(&passed.duplicate_key, out.get(..len).unwrap_or_default());
+        let Some(len) = written else { return self.port.silence(passed, "reply-too-large", decision) };
         (decision.outcome, decision.reason) = (Outcome::Refused, reason);
         let max = passed.nas.reject_delay_max;
         let delay_ms = self.rejects.delay(passed.nas.id, subject(&passed.facts), datagram.at.stamp, max);
-        Verdict::Send { reply: Outgoing { delay_ms, ..answer(datagram, len) }, write: Vec::new() }
+        let reply = self.port.send(datagram, passed, out.get(..len).unwrap_or_default(), delay_ms);
+        Verdict::Send { reply, write: Vec::new() }
     }
 }
 
@@ -312,31 +301,21 @@ fn subject<'a>(facts: &Facts<'a>) -> &'a [u8] {
 }
 
 impl Protocol for AuthCore {
-    type Pending = PendingAccept;
+    type Pending = HeldReply;
 
-    fn admit(&self, world: &World<'_>, datagram: &Datagram<'_>, out: &mut [u8]) -> Admitted<PendingAccept> {
+    fn admit(&self, world: &World<'_>, datagram: &Datagram<'_>, out: &mut [u8]) -> Admitted<HeldReply> {
         let mut decision = Decision::new(datagram.at.stamp, Plane::Auth, "Access-Request");
-        let verdict = match gate(world, datagram, &self.duplicates, Code::ACCESS_REQUEST, &mut decision, out)
-        {
-            Gate::Pass(passed) => {
-                decision.login = SmallVec::from_slice(passed.facts.login.unwrap_or_default());
-                decision.mac = passed.facts.mac();
-                decision.line = passed.facts.line_text();
-                self.decide(world, datagram, &passed, &mut decision, out)
-            }
-            Gate::Discard => Verdict::Discard { write: Vec::new() },
-            Gate::Again(reply) | Gate::Status(reply) => Verdict::Send { reply, write: Vec::new() },
-        };
+        let verdict = self.port.admit(world, datagram, &mut decision, out, |passed, decision, out| {
+            self.decide(world, datagram, passed, decision, out)
+        });
         Admitted { verdict, decision }
     }
 
-    fn finish(&self, pending: &PendingAccept, _durable: Durable, out: &mut [u8]) -> Option<Outgoing> {
-        out.get_mut(..pending.reply.len())?.copy_from_slice(&pending.reply);
-        self.duplicates.answer(&pending.key, &pending.reply);
-        Some(pending.outgoing)
+    fn finish(&self, pending: &HeldReply, _durable: Durable, out: &mut [u8]) -> Option<Outgoing> {
+        self.port.finish(pending, out)
     }
 
-    fn fail(&self, pending: &PendingAccept) {
-        self.duplicates.forget(&pending.key);
+    fn fail(&self, pending: &HeldReply) {
+        self.port.fail(pending);
     }
 }

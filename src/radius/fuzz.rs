@@ -287,6 +287,8 @@ impl Node {
         let signed =
             signature == Signature::MessageAuthenticator && first == Some(kind::MESSAGE_AUTHENTICATOR);
         assert!(signed || !auth, "a reply to an Access-Request without Message-Authenticator first");
+        let echoed = packet.attributes().any(|attribute| attribute.kind == kind::USER_NAME);
+        assert!(!echoed, "what a subscriber may choose comes back in a reply");
         let states = |packet: &Packet<'_>| -> Vec<Vec<u8>> {
             packet.all(kind::PROXY_STATE).map(|state| state.value.to_vec()).collect()
         };

@@ -6,14 +6,15 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
-use super::duplicate::{DuplicateCache, Key, Seen};
+use super::duplicate::{Key, Mark, Seen};
+use super::port::{Port, answer};
 use super::request::Facts;
 use super::wire::attribute::kind;
 use super::wire::encode::{PacketWriter, Signing};
 use super::wire::integrity::{SharedKey, Signature};
 use super::wire::packet::{Code, Packet};
 use crate::decision::{Decision, Outcome};
-use crate::model::nas::{Requirement, SignReplies};
+use crate::model::nas::{Enforce, Requirement, SignReplies};
 use crate::pipeline::{Datagram, Outgoing, World};
 use crate::snapshot::types::Nas;
 use crate::snapshot::{NasMiss, Snapshot};
@@ -32,8 +33,10 @@ pub(super) struct Passed<'a> {
     key_index: Cell<usize>,
     /// How the answer is signed.
     pub(super) signing: Signing,
-    /// Its key in the duplicate cache.
-    pub(super) duplicate_key: Key,
+    /// Hash of what tells it from other requests.
+    pub(super) request: u64,
+    /// Its place in the duplicate cache.
+    pub(super) mark: Mark,
 }
 
 impl Passed<'_> {
@@ -59,7 +62,7 @@ impl Passed<'_> {
     clippy::large_enum_variant,
     reason = "it lives on the stack of one call; a box this size is the slow path of malloc"
 )]
-pub(super) enum Gate<'a> {
+pub(super) enum Checked<'a> {
     /// Go on.
     Pass(Passed<'a>),
     /// Silence, with the reason in the decision.
@@ -71,14 +74,14 @@ pub(super) enum Gate<'a> {
 }
 
 /// Checks a datagram. The decision is completed when it ends here.
-pub(super) fn gate<'a>(
+pub(super) fn check<'a>(
+    port: &Port,
     world: &World<'_>,
     datagram: &Datagram<'a>,
-    duplicates: &DuplicateCache,
-    expected: Code,
     decision: &mut Decision,
     out: &mut [u8],
-) -> Gate<'a> {
+) -> Checked<'a> {
+    let expected = port.expected;
     decision.source = Some(datagram.source.ip());
     let packet = match Packet::parse(datagram.bytes) {
         Ok(packet) => packet,
@@ -103,26 +106,27 @@ pub(super) fn gate<'a>(
     }
     let facts = Facts::of(&packet);
     let signed = signature == Signature::MessageAuthenticator;
-    if expected == Code::ACCESS_REQUEST && !signed {
-        if nas.require_message_authenticator == Requirement::Yes {
-            return discard(decision, "message-authenticator-required");
-        }
-        if facts.proxy_state && limits_proxy_state(nas) {
-            return discard(decision, "proxy-state-unsigned");
-        }
+    if expected == Code::ACCESS_REQUEST
+        && !signed
+        && let Some(reason) = unsigned(port, nas, &facts)
+    {
+        return discard(decision, reason);
     }
     let key = Key::new(datagram.source, packet.code().0, packet.identifier(), *packet.authenticator());
-    match duplicates.begin(key, datagram.at.tick) {
-        Seen::New => {}
+    let mark = match port.duplicates.begin(&key, datagram.at.tick, out) {
+        Seen::New(mark) => mark,
         Seen::InFlight => return discard(decision, "duplicate-in-flight"),
-        Seen::Answered(bytes) => {
-            let Some(place) = out.get_mut(..bytes.len()) else { return discard(decision, "reply-too-large") };
-            place.copy_from_slice(&bytes);
-            let refused = bytes.first() == Some(&Code::ACCESS_REJECT.0);
+        Seen::Answered(len) => {
+            let Some(reply) = out.get(..len) else { return discard(decision, "reply-too-large") };
+            let refused = reply.first() == Some(&Code::ACCESS_REJECT.0);
             let outcome = if refused { Outcome::Refused } else { Outcome::Granted };
             (decision.outcome, decision.reason) = (outcome, "duplicate");
-            return Gate::Again(answer(datagram, bytes.len()));
+            return Checked::Again(answer(datagram, len));
         }
+    };
+    let learns = nas.require_message_authenticator == Requirement::Auto && !facts.eap;
+    if expected == Code::ACCESS_REQUEST && signed && learns {
+        port.signatures.signed(nas.id, datagram.at.stamp);
     }
     let always = nas.sign_replies == SignReplies::Always;
     let signing = if expected == Code::ACCESS_REQUEST && (always || signed) {
@@ -130,25 +134,21 @@ pub(super) fn gate<'a>(
     } else {
         Signing::Omitted
     };
-    Gate::Pass(Passed {
+    Checked::Pass(Passed {
         packet,
         facts,
         nas: Arc::clone(nas),
         signed: signature != Signature::None,
         key_index: Cell::new(key_index),
         signing,
-        duplicate_key: key,
+        request: key.hash(),
+        mark,
     })
 }
 
-/// An answer to where the datagram came from, from where it came to.
-pub(super) const fn answer(datagram: &Datagram<'_>, len: usize) -> Outgoing {
-    Outgoing { len, to: datagram.source, from: datagram.local, delay_ms: 0 }
-}
-
-fn discard<'a>(decision: &mut Decision, reason: &'static str) -> Gate<'a> {
+fn discard<'a>(decision: &mut Decision, reason: &'static str) -> Checked<'a> {
     (decision.outcome, decision.reason) = (Outcome::Discarded, reason);
-    Gate::Discard
+    Checked::Discard
 }
 
 fn find_nas<'s>(
@@ -176,13 +176,19 @@ fn verify(nas: &Nas, packet: &Packet<'_>) -> Result<(usize, Signature), &'static
     Err(reason)
 }
 
-/// `auto` is yes for a NAS and no for a proxy, whose Proxy-State is its own business (deprecating-radius draft).
-fn limits_proxy_state(nas: &Nas) -> bool {
-    match nas.limit_proxy_state {
-        Requirement::Yes => true,
-        Requirement::No => false,
-        Requirement::Auto => !nas.proxy,
+/// Why an unsigned Access-Request is not answered, if it is not. Proxy-State is the business of a proxy, whatever its limit
+/// (deprecating-radius draft).
+fn unsigned(port: &Port, nas: &Nas, facts: &Facts<'_>) -> Option<&'static str> {
+    let enforce = nas.enforce_message_authenticator == Enforce::Auto;
+    match nas.require_message_authenticator {
+        Requirement::Yes => return Some("message-authenticator-required"),
+        Requirement::Auto if !port.signatures.unsigned(nas.id, enforce) => {
+            return Some("message-authenticator-learned");
+        }
+        Requirement::Auto | Requirement::No => {}
     }
+    let limited = nas.limit_proxy_state != Requirement::No && !nas.proxy;
+    (facts.proxy_state && limited).then_some("proxy-state-unsigned")
 }
 
 fn status<'a>(
@@ -193,7 +199,7 @@ fn status<'a>(
     expected: Code,
     decision: &mut Decision,
     out: &mut [u8],
-) -> Gate<'a> {
+) -> Checked<'a> {
     let code = if expected == Code::ACCESS_REQUEST { Code::ACCESS_ACCEPT } else { Code::ACCOUNTING_RESPONSE };
     let written = nas.keys.get(key_index).and_then(|key| {
         let mut writer = PacketWriter::reply(out, code, &packet.reply_to(), Signing::First).ok()?;
@@ -203,7 +209,7 @@ fn status<'a>(
     match written {
         Some(len) => {
             (decision.outcome, decision.reason) = (Outcome::Granted, "status");
-            Gate::Status(answer(datagram, len))
+            Checked::Status(answer(datagram, len))
         }
         None => discard(decision, "reply-too-large"),
     }

@@ -45,11 +45,14 @@ mod entitlement;
 pub mod fuzz;
 mod gate;
 mod identify;
+mod port;
 mod reject;
 mod reply;
 pub mod request;
+pub mod signatures;
 mod vendor;
 pub mod wire;
 
 pub use acct::AcctCore;
 pub use auth::AuthCore;
+pub use port::HeldReply;

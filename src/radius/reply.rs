@@ -2,6 +2,9 @@
 //!
 //! Addresses and routes by RFC 2865, 3162, 4818 and 6911; name servers for PPP by RFC 2548; rates by the vendor of the NAS.
 //! Order: Message-Authenticator first, Proxy-State last.
+//!
+//! Nothing that the subscriber chooses is echoed, whether the NAS must sign or not: it would be the attacker's part of the
+//! hash in CVE-2024-3596. What stands in Reply-Message is the operator's.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;

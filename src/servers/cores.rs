@@ -8,9 +8,7 @@ use crate::dhcp::v4::core::Pending as PendingAck;
 use crate::journal::Durable;
 use crate::journal::record::Record;
 use crate::pipeline::{Datagram, Outgoing, Protocol, Verdict, World};
-use crate::radius::acct::PendingResponse;
-use crate::radius::auth::PendingAccept;
-use crate::radius::{AcctCore, AuthCore};
+use crate::radius::{AcctCore, AuthCore, HeldReply};
 
 /// The cores of this daemon.
 #[derive(Debug)]
@@ -30,9 +28,9 @@ pub type Core = Plane;
 #[derive(Debug)]
 pub enum Pending {
     /// An Access-Accept.
-    Auth(PendingAccept),
+    Auth(HeldReply),
     /// An Accounting-Response.
-    Acct(PendingResponse),
+    Acct(HeldReply),
     /// A DHCPACK.
     Dhcp4(PendingAck),
 }

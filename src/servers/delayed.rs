@@ -1,4 +1,8 @@
-//! Replies held back: rejects wait here, not in a worker. Bounded; the one that finds no room leaves at once.
+//! Replies held back: rejects wait here, not in a worker.
+//!
+//! Bounded; the one that finds no room leaves at once. The delay protects us from clients that redial, and it is given up
+//! rather than the answer: a NAS that gets none takes the server for dead, and all its subscribers with it. Retransmissions
+//! get silence until the delay would have passed all the same.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

@@ -279,6 +279,7 @@ fn nas(envelope: &Envelope, spec: &NasSpec) -> Nas {
         vendor: spec.vendor.as_str().into(),
         group: boxed(spec.group.as_ref()),
         require_message_authenticator: spec.require_message_authenticator,
+        enforce_message_authenticator: spec.enforce_message_authenticator,
         limit_proxy_state: spec.limit_proxy_state,
         sign_replies: spec.reply_message_authenticator,
         accounting: spec.accounting,

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use crate::ids::{TenantId, Uid};
-use crate::model::nas::{Accounting, Requirement, SignReplies};
+use crate::model::nas::{Accounting, Enforce, Requirement, SignReplies};
 use crate::model::network::{Role, Route};
 use crate::model::pool::{ExhaustedAction, Range};
 use crate::model::service::ServiceState;
@@ -264,6 +264,8 @@ pub struct Nas {
     pub group: Option<Box<str>>,
     /// Whether Access-Requests must carry Message-Authenticator.
     pub require_message_authenticator: Requirement,
+    /// What follows from `auto` there.
+    pub enforce_message_authenticator: Enforce,
     /// Whether those with Proxy-State must.
     pub limit_proxy_state: Requirement,
     /// When replies carry it.

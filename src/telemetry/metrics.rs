@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use prometheus::core::Collector;
 use prometheus::{
     Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
-    Opts, Registry, TextEncoder,
+    IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 use crate::decision::{Decision, Outcome, Plane};
@@ -58,6 +58,8 @@ pub struct Metrics {
     pub conflicts: IntGauge,
     /// Addresses by pool and state.
     pub pool: GaugeVec,
+    /// NASes of which it is learned whether they sign, by how far that has come.
+    pub signing: IntGaugeVec,
     /// 1 when the daemon is ready.
     pub ready: IntGauge,
     /// Seconds since the daemon started.
@@ -113,6 +115,10 @@ impl Metrics {
             "lastmile_process_uptime_seconds",
             "Seconds since the daemon started.",
         ));
+        let signing = Opts::new(
+            "lastmile_radius_nas_signing",
+            "NASes with require_message_authenticator = auto, by what was learned of them.",
+        );
         let pool = Opts::new("lastmile_pool_addresses", "Addresses or prefixes of a pool by state.");
         Self {
             decisions: counters(
@@ -189,6 +195,7 @@ impl Metrics {
                 "Grants applied although another holder's was live; anything but 0 is a defect.",
             ),
             pool: register(&r, GaugeVec::new(pool, &["pool", "state"])),
+            signing: register(&r, IntGaugeVec::new(signing, &["state"])),
             ready: gauge(&r, "lastmile_ready", "1 when the daemon is ready."),
             uptime: register(&r, uptime),
             api_requests: counters(

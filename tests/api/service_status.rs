@@ -288,3 +288,65 @@ async fn an_access_shows_its_last_accept_and_its_last_rejects_in_a_row() {
     assert!(found["evidence"].as_str().unwrap().starts_with("password-mismatch ×3 since "), "{found}");
     daemon.get("accesses/ext:nobody/status").await.problem(404, "not-found");
 }
+
+#[tokio::test]
+async fn a_nas_shows_whether_it_signs_and_one_change_takes_what_follows_back() {
+    let online = online().await;
+    let daemon = &online.daemon;
+    let parts = daemon.app.parts();
+    let nas = parts.publisher.load_full().all_nas().next().unwrap().id;
+    let shown = async || daemon.get("nas/ext:bras1").await.expect(200).body;
+    let put = async |change: Value| {
+        let mut spec = shown().await["spec"].clone();
+        spec.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        daemon.put("nas/ext:bras1", spec).await.expect(200);
+    };
+    let signing = async || shown().await["status"]["message_authenticator"].clone();
+    let why = async || {
+        let why = daemon.get("why?subject=jan").await.expect(200).body;
+        let checks = why["checks"].as_array().unwrap().clone();
+        checks.into_iter().find(|check| check["id"] == "nas.message_authenticator")
+    };
+    assert_eq!(signing().await["standing"], "required");
+
+    put(json!({"require_message_authenticator": "auto"})).await;
+    parts.signatures.follow([nas].into_iter());
+    assert_eq!(signing().await["signed"], 0);
+    let start = daemon.now();
+    for _ in 0..1_000 {
+        parts.signatures.signed(nas, start);
+    }
+    assert_eq!(
+        (&signing().await["standing"], &signing().await["signed"]),
+        (&json!("learning"), &json!(1_000))
+    );
+    assert_eq!(why().await, None);
+    parts.signatures.signed(nas, start.plus_secs(86_400));
+    assert_eq!(signing().await["standing"], "proposed");
+    assert_eq!(signing().await["next"], "set require_message_authenticator to yes");
+    assert_eq!(why().await.unwrap()["result"], "pass");
+
+    put(json!({"enforce_message_authenticator": "auto"})).await;
+    assert_eq!(signing().await["standing"], "enforced");
+    let mut unsigned = Decision::new(daemon.now(), Plane::Auth, "Access-Request");
+    unsigned.nas = nas;
+    parts.decisions.push(0, unsigned.concluded(Outcome::Discarded, "message-authenticator-learned"));
+    let warned = why().await.unwrap();
+    assert_eq!(warned["result"], "warn");
+    assert!(warned["next"].as_str().unwrap().contains("takes it back"), "{warned}");
+
+    put(json!({"enforce_message_authenticator": "propose"})).await;
+    assert_eq!(signing().await["standing"], "proposed");
+    put(json!({"require_message_authenticator": "no"})).await;
+    assert_eq!(signing().await["standing"], "not_required");
+}
+
+#[tokio::test]
+async fn a_proxy_cannot_be_limited_in_its_own_attribute() {
+    let daemon = Daemon::with_basics().await;
+    let mut spec = daemon.get("nas/ext:bras1").await.expect(200).body["spec"].clone();
+    spec["proxy"] = json!(true);
+    spec["limit_proxy_state"] = json!("yes");
+    let refused = daemon.put("nas/ext:bras1", spec).await.problem(422, "validation-failed");
+    assert_eq!(refused.body["errors"][0]["pointer"], "/spec/limit_proxy_state");
+}

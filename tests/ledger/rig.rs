@@ -59,6 +59,11 @@ pub fn session(number: u64) -> SessionId {
     SessionId(uid(0x5_0000_0000 + number))
 }
 
+/// The id that is minted when the request of a session is decided again, some milliseconds later.
+pub fn minted_again(first: SessionId, later: u64, random: u64) -> SessionId {
+    SessionId(Uid((first.0.0 + (u128::from(later) << 80)) ^ (u128::from(random & 0xfff) << 64)))
+}
+
 pub fn prefix(text: &str) -> Prefix {
     text.parse().unwrap()
 }
@@ -234,6 +239,13 @@ impl Rig {
         let admission = self.ask(asker, &wants, None, None)?;
         self.commit(&admission);
         Ok((admission.session, admission.addresses[0].prefix))
+    }
+
+    /// The request of a login decided again, some milliseconds later; nothing is submitted yet.
+    pub fn ask_again(&mut self, asker: Asker, first: SessionId, later: u64) -> Result<Admission, Denied> {
+        let pools = self.pools.clone();
+        let wants = [Want { role: Role::V4, source: WantSource::Pools(&pools) }];
+        self.request(asker, &wants, None, None, minted_again(first, later, 1), Ledger::admit)
     }
 
     /// An Accept with a prefix assigned by name, durable.

@@ -206,3 +206,19 @@ fn a_stop_from_an_unrelated_line_of_the_service_ends_nothing() {
     rig.account(Asker::new(1).with_owner(line(77)), SessionEvent::Stop, None, &[], 5);
     assert_eq!(rig.live(holder(1)), [address]);
 }
+
+#[test]
+fn a_session_that_moved_to_another_nas_is_filed_there_only() {
+    let mut rig = Rig::new(vec![pool(0, "", &["10.0.0.0/24"], 128)]);
+    let asker = Asker::new(1);
+    let (session, address) = rig.login(asker).unwrap();
+    rig.start(asker, session, address);
+    let id = format!("{session}");
+    let filed = |rig: &Rig, number: u64| rig.ledger.session_of_nas(nas(number), id.as_bytes());
+    assert_eq!((filed(&rig, 1), filed(&rig, 2)), (Some(session), None));
+    rig.account(asker.at_nas(2), SessionEvent::Interim, Some(session), &[address], 900);
+    assert_eq!((filed(&rig, 1), filed(&rig, 2)), (None, Some(session)));
+    rig.account(asker, SessionEvent::Stop, Some(session), &[], 901);
+    assert_eq!((filed(&rig, 1), filed(&rig, 2)), (Some(session), None));
+    assert_eq!(rig.live(asker.holder), []);
+}

@@ -264,3 +264,56 @@ fn records_of_an_admission_that_waits_for_one_of_them_stand_or_fall_together() {
     assert!(matches!(pool.entry(address).unwrap().2, EntryState::Released(_)));
     rig.check_conservation();
 }
+
+#[test]
+fn a_request_that_is_decided_again_gets_the_same_session_so_that_its_stop_frees_the_address() {
+    let mut rig = Rig::new(vec![pool(0, "", &["10.0.0.0/24"], 128)]);
+    let asker = Asker::new(1);
+    let (first, address) = rig.login(asker).unwrap();
+    // While the Accept waits for its Start, and when the session is known.
+    let again = rig.ask_again(asker, first, 7_000).unwrap();
+    assert_eq!((again.session, again.addresses[0].prefix, again.takeover), (first, address, false));
+    rig.start(asker, first, address);
+    let again = rig.ask_again(asker, first, 8_000).unwrap();
+    assert_eq!((again.session, again.takeover), (first, false));
+    rig.stop(asker, first);
+    assert_eq!(rig.live(holder(1)), []);
+    // What comes later than any retransmission, or over another NAS, is another request.
+    let (second, _) = rig.login(asker).unwrap();
+    assert_ne!(rig.ask_again(asker, second, 60_001).unwrap().session, second);
+    let (third, _) = rig.login(asker).unwrap();
+    assert_ne!(rig.ask_again(asker.at_nas(2), third, 100).unwrap().session, third);
+}
+
+#[test]
+fn an_old_request_that_is_decided_again_does_not_come_before_the_accept_that_followed_it() {
+    let mut rig = Rig::new(vec![pool(0, "", &["10.0.0.0/24"], 128)]);
+    let asker = Asker::new(1);
+    let (first, address) = rig.login(asker).unwrap();
+    let (second, _) = rig.login(asker).unwrap();
+    assert_eq!(rig.ask_again(asker, first, 2_000).unwrap().session, first);
+    rig.stop(asker, first);
+    assert_eq!(rig.live(holder(1)), [address]);
+    rig.stop(asker, second);
+    assert_eq!(rig.live(holder(1)), []);
+}
+
+#[test]
+fn a_request_that_is_decided_again_while_its_record_waits_gets_no_second_record() {
+    let mut rig = Rig::new(vec![pool(0, "", &["10.0.0.0/24"], 128)]);
+    let asker = Asker::new(1);
+    let pools = rig.pools.clone();
+    let wants = [Want { role: Role::V4, source: WantSource::Pools(&pools) }];
+    let waiting = rig.ask(asker, &wants, None, None).unwrap();
+    // However long the journal takes: whoever waits is told in the end.
+    rig.pass(30);
+    assert!(matches!(rig.ask_again(asker, waiting.session, 30_000), Err(Denied::InFlight)));
+    rig.ledger.abort(&waiting.wait_for);
+    assert_eq!(
+        rig.ledger.holder(holder(1)).unwrap_or_default().slots.iter().find_map(|slot| slot.pending.clone()),
+        None
+    );
+    let anew = rig.ask_again(asker, waiting.session, 30_000).unwrap();
+    assert_eq!(anew.wait_for.len(), 1);
+    rig.check_conservation();
+}

@@ -8,7 +8,7 @@ use lastmile::ledger::{Accounted, AccountingFacts, AdmitRequest, Want, WantSourc
 use lastmile::model::Prefix;
 use lastmile::time::Stamp;
 
-use crate::rig::{nas, prefix, session, uid};
+use crate::rig::{minted_again, nas, prefix, session, uid};
 use crate::trace::{brief, clock, name, spoken};
 use crate::truth::{Leased, Online};
 use crate::world::{Client, Event, Then, World};
@@ -16,12 +16,14 @@ use crate::world::{Client, Event, Then, World};
 impl World {
     pub fn login(&mut self, client: usize) {
         let known = self.clients[client].clone();
-        // Dialling anew means that the line's old session is over.
-        self.clients[client].online = None;
-        self.clients[client].attempt += 1;
-        self.sessions += 1;
-        let id = session(self.sessions);
-        let nas_number = 1 + self.random.below(2) as u64;
+        let asked = known
+            .asked
+            .filter(|(_, _, at)| self.resends && self.now.since(*at) < 30_000 && self.random.chance(30));
+        let (id, nas_number) = if let Some((first, nas_number, at)) = asked {
+            (minted_again(first, self.now.since(at), self.random.next()), nas_number)
+        } else {
+            self.dial(client)
+        };
         let unlimited = self.random.chance(50);
         let until =
             if unlimited { Stamp::MAX } else { self.now.plus_secs(300 + self.random.below(6_900) as u64) };
@@ -43,7 +45,6 @@ impl World {
         wants.extend(
             known.routed.iter().map(|prefix| Want { role: Role::Routed, source: WantSource::Fixed(*prefix) }),
         );
-        self.clients[client].dialled = Some((id, self.now));
         let answer = self.admit(&known, &wants, id, nas_number, until, None, None);
         let Ok(admission) = answer else {
             self.say(|| format!("login {client} {answer:?}"));
@@ -51,8 +52,9 @@ impl World {
             return;
         };
         self.say(|| format!("login {client} {} until {}: {}", name(id), clock(until), spoken(&admission)));
+        self.stats.again += u64::from(asked.is_some_and(|(first, _, _)| first == admission.session));
         let online = Online {
-            session: id,
+            session: admission.session,
             nas: nas_number,
             slot: admission.slot,
             prefixes: admission.addresses.iter().map(|granted| granted.prefix).collect(),
@@ -61,6 +63,19 @@ impl World {
         };
         let then = Then::Login { client, attempt: self.clients[client].attempt, online };
         self.answer(admission.wait_for, admission.write, then);
+    }
+
+    /// A new request: the line's old session is over.
+    fn dial(&mut self, client: usize) -> (SessionId, u64) {
+        self.sessions += 1;
+        let id = session(self.sessions);
+        let nas_number = 1 + self.random.below(2) as u64;
+        let client = &mut self.clients[client];
+        client.online = None;
+        client.attempt += 1;
+        client.dialled = Some((id, self.now));
+        client.asked = Some((id, nas_number, self.now));
+        (id, nas_number)
     }
 
     pub fn answer(&mut self, mut wait_for: Vec<Record>, write: Vec<Record>, then: Then) {
@@ -210,6 +225,7 @@ impl World {
         let age = (self.now.since(online.since) / 1_000) as u32;
         if event == SessionEvent::Stop {
             self.clients[client].online = None;
+            self.clients[client].asked = None;
         }
         let named = self.random.chance(70);
         let event = Event {

@@ -37,6 +37,8 @@ pub struct Client {
     pub online: Option<Online>,
     pub leased: Option<Leased>,
     pub attempt: u64,
+    /// The last login request, its NAS and when it was sent, while the NAS may send it again.
+    pub asked: Option<(SessionId, u64, Stamp)>,
     /// The last login attempt.
     pub dialled: Option<(SessionId, Stamp)>,
 }
@@ -68,6 +70,8 @@ pub struct World {
     pub now: Stamp,
     pub sessions: u64,
     pub pools_edited: bool,
+    /// Whether NASes send login requests again.
+    pub resends: bool,
     pub traced: bool,
     pub trace: Vec<String>,
     pub stats: Stats,
@@ -77,6 +81,8 @@ pub struct World {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     pub told: u64,
+    /// Requests decided again that were answered with the same session.
+    pub again: u64,
     pub denied: u64,
     pub crashes: u64,
     pub forgotten: u64,
@@ -116,6 +122,7 @@ impl World {
             now: T0,
             sessions: 0,
             pools_edited: false,
+            resends: false,
             traced,
             trace: Vec::new(),
             stats: Stats::default(),
@@ -173,6 +180,7 @@ impl World {
                     online: None,
                     leased: None,
                     attempt: 0,
+                    asked: None,
                     dialled: None,
                 });
             }
@@ -222,6 +230,10 @@ impl World {
                     self.assert_unused(client, *prefix);
                 }
                 self.stats.told += 1;
+                if self.clients[client].online.is_some() {
+                    // The request was sent again, and another answer came first.
+                    return;
+                }
                 self.replace_slot(client, online.slot);
                 self.clients[client].online = Some(online);
             }
@@ -285,6 +297,7 @@ impl World {
         let number = 1 + self.random.below(2) as u64;
         for client in &mut self.clients {
             client.online.take_if(|online| online.nas == number);
+            client.asked.take_if(|asked| asked.1 == number);
         }
         self.say(|| format!("nas {number} restarts"));
         let tenant = lastmile::ids::TenantId::DEFAULT;

@@ -56,6 +56,8 @@ pub(crate) struct Nas {
     pub(crate) retry: Duration,
     /// How often a request is sent.
     pub(crate) tries: usize,
+    /// Whether logins carry Message-Authenticator.
+    pub(crate) signing: Signing,
 }
 
 impl Nas {
@@ -65,7 +67,15 @@ impl Nas {
         let socket = UdpSocket::bind((address, 0)).unwrap();
         let key = SharedKey::new(Secret::new(secret.as_bytes()));
         let entropy = SeededEntropy::new(seed);
-        Self { socket, key, entropy, identifier: 0, retry: Duration::from_millis(500), tries: 20 }
+        Self {
+            socket,
+            key,
+            entropy,
+            identifier: 0,
+            retry: Duration::from_millis(500),
+            tries: 20,
+            signing: Signing::First,
+        }
     }
 
     /// Sends a request once more than it failed to be answered, to where `target` then says, and gives the answer that
@@ -100,7 +110,7 @@ impl Nas {
         let identifier = self.next_identifier();
         let mut bytes = [0; 4096];
         let mut writer =
-            PacketWriter::access_request(&mut bytes, identifier, authenticator, Signing::First).unwrap();
+            PacketWriter::access_request(&mut bytes, identifier, authenticator, self.signing).unwrap();
         writer.text(kind::USER_NAME, login).unwrap();
         writer.u32(kind::SERVICE_TYPE, 2).unwrap();
         writer.u32(kind::FRAMED_PROTOCOL, 1).unwrap();

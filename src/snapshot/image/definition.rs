@@ -9,7 +9,7 @@ use super::super::types::{Nas, Network, Plan, Pool, Relay, Space};
 use super::record::Id;
 use crate::ids::{TenantId, Uid};
 use crate::model::Prefix;
-use crate::model::nas::{Accounting, Requirement, SignReplies};
+use crate::model::nas::{Accounting, Enforce, Requirement, SignReplies};
 use crate::model::pool::{ExhaustedAction, Range};
 use crate::radius::wire::integrity::SharedKey;
 use crate::secret::Secret;
@@ -52,6 +52,7 @@ pub(super) struct NasRecord<'a> {
     vendor: &'a str,
     group: Option<&'a str>,
     require_message_authenticator: Requirement,
+    enforce_message_authenticator: Enforce,
     limit_proxy_state: Requirement,
     sign_replies: SignReplies,
     accounting: Accounting,
@@ -151,6 +152,7 @@ pub(super) fn of_nas(nas: &Nas) -> NasRecord<'_> {
         vendor: &nas.vendor,
         group: nas.group.as_deref(),
         require_message_authenticator: nas.require_message_authenticator,
+        enforce_message_authenticator: nas.enforce_message_authenticator,
         limit_proxy_state: nas.limit_proxy_state,
         sign_replies: nas.sign_replies,
         accounting: nas.accounting,
@@ -178,6 +180,7 @@ impl NasRecord<'_> {
             vendor: self.vendor.into(),
             group: self.group.map(Box::from),
             require_message_authenticator: self.require_message_authenticator,
+            enforce_message_authenticator: self.enforce_message_authenticator,
             limit_proxy_state: self.limit_proxy_state,
             sign_replies: self.sign_replies,
             accounting: self.accounting,

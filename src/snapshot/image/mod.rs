@@ -30,7 +30,7 @@ use super::build::Builder;
 use crate::limits::{SNAPSHOT_IMAGE_BLOCK_BYTES, SNAPSHOT_IMAGE_SEALED_BYTES_MAX};
 
 /// Version of the format written, and the only one read.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 const MAGIC: [u8; 8] = *b"LMSTATE\n";
 const HEADER_BYTES: usize = 24;

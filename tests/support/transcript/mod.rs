@@ -3,7 +3,7 @@
 //!
 //! - what it is about, up to the first empty line; `#` begins a comment;
 //! - the lines of [`node`], which every protocol has: objects, time, journal;
-//! - `client NAME field=value …` names fields for use in packets; packets are the protocol's own;
+//! - packets, which are the protocol's own;
 //! - `-> …` what came of it. `UPDATE=1` writes these lines anew, for review in the diff.
 
 #![expect(clippy::unwrap_used, reason = "only tests call it: a panic is a failed test")]
@@ -68,6 +68,14 @@ pub(crate) fn compare(protocol: &str, run: impl Fn(&str) -> String) {
         }
     }
     assert!(wrong.is_empty(), "UPDATE=1 writes these anew:\n{}", wrong.join("\n"));
+}
+
+/// Runs every transcript of a protocol twice: nothing but the transcript decides what comes out.
+pub(crate) fn repeat(protocol: &str, run: impl Fn(&str) -> String) {
+    for path in files(protocol) {
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(run(&text), run(&text), "{}", path.display());
+    }
 }
 
 /// Splits at spaces outside of quotes.

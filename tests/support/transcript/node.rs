@@ -1,12 +1,13 @@
 //! One node in a transcript: desired state, ledger, journal and clock, whatever protocol it speaks.
 //!
 //! - `network|pool|plan|service|access|nas|relay NAME {json}` writes an object, references being names; `delete NAME`;
+//! - `client NAME field=value …` names fields for use in packets;
 //! - `wait 900s`, `wait 300ms`, `sweep`, `restart` (the ledger is rebuilt from the journal);
 //! - `journal refuses|takes|fails|holds|commits`;
 //! - `show NAME`: what the ledger has for a service.
 #![expect(clippy::unwrap_used, reason = "only tests call it: a panic is a failed test")]
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
@@ -55,6 +56,8 @@ enum Mode {
 }
 
 pub(crate) struct Node {
+    /// Fields for use in packets.
+    pub(crate) clients: HashMap<String, String>,
     now: Stamp,
     objects: BTreeMap<String, Object>,
     names: Names,
@@ -69,6 +72,7 @@ pub(crate) struct Node {
 impl Node {
     pub(crate) fn new() -> Self {
         Self {
+            clients: HashMap::new(),
             now: START,
             objects: BTreeMap::new(),
             names: Names::default(),
@@ -86,6 +90,11 @@ impl Node {
         self.now
     }
 
+    #[allow(dead_code, reason = "only RADIUS learns of its clients")]
+    pub(crate) const fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
     /// What must hold whatever the transcript was.
     pub(crate) fn check(&self) {
         let counters = self.ledger.counters();
@@ -98,6 +107,10 @@ impl Node {
             "delete" => {
                 self.objects.remove(rest).unwrap();
                 self.compile();
+            }
+            "client" => {
+                let (name, fields) = rest.split_once(' ').unwrap();
+                self.clients.insert(name.to_owned(), fields.to_owned());
             }
             "wait" => {
                 let millis = rest.strip_suffix("ms").map(|millis| millis.parse::<u64>().unwrap());
