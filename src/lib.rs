@@ -18,6 +18,7 @@ pub mod last_outcome;
 pub mod ledger;
 pub mod limits;
 pub mod model;
+pub mod nas_activity;
 pub mod net;
 pub mod netdefs;
 pub mod pipeline;

@@ -72,6 +72,10 @@ fn metrics_served() -> BTreeSet<String> {
     worker.decided(&decision.concluded(Outcome::Granted, "accepted"));
     metrics.pool.with_label_values(&["home", "free"]).set(0.0);
     metrics.signing.with_label_values(&["learning"]).set(0);
+    for counter in [&metrics.nas_accepts, &metrics.nas_starts] {
+        counter.with_label_values(&["bras1"]).inc();
+    }
+    metrics.nas_heard.with_label_values(&["bras1"]).set(0);
     metrics.api_requests.with_label_values(&["GET", "list_pools", "200"]).inc();
     metrics.catalogue().into_iter().map(|(name, _)| name).collect()
 }
@@ -97,6 +101,31 @@ fn alerts_and_documents_use_metrics_that_exist() {
             assert!(served.contains(&name), "{} names {name}, which is not served", path.display());
         }
     }
+}
+
+#[test]
+fn the_alert_rules_as_a_file_are_those_of_the_operators_guide() {
+    let guide = document("docs/operate.md");
+    let table = guide.split_once("| alert | rule | for |").unwrap().1;
+    let mut expected = Vec::new();
+    for row in table.lines().skip(2).take_while(|line| line.starts_with('|')) {
+        let (name, rest) = row.trim_start_matches("| ").split_once(" | `").unwrap();
+        let (rule, lasting) = rest.rsplit_once("` | ").unwrap();
+        let lasting = lasting.trim_end_matches(" |").replace(" min", "m").replace("at once", "0m");
+        expected.push((name.to_owned(), rule.replace("\\|", "|"), lasting));
+    }
+    let file = document("docs/examples/alerts.yml");
+    let mut lines = file.lines().map(str::trim);
+    let mut found = Vec::new();
+    while let Some(line) = lines.next() {
+        let Some(name) = line.strip_prefix("- alert: ") else { continue };
+        assert_eq!(lines.next(), Some("expr: >-"));
+        let rule = lines.next().unwrap().to_owned();
+        let lasting = lines.next().unwrap().strip_prefix("for: ").unwrap().to_owned();
+        found.push((name.to_owned(), rule, lasting));
+    }
+    assert_eq!(found.len(), 8);
+    assert_eq!(found, expected);
 }
 
 #[test]

@@ -40,6 +40,7 @@ use crate::decision::DecisionRing;
 use crate::ids::Entropy;
 use crate::last_outcome::LastOutcomes;
 use crate::ledger::Ledger;
+use crate::nas_activity::NasActivity;
 use crate::netdefs::OptionTable;
 use crate::radius::signatures::Signatures;
 use crate::snapshot::publish::Publisher;
@@ -61,6 +62,8 @@ pub struct Parts {
     pub decisions: Arc<DecisionRing>,
     /// The last accept and reject of each access.
     pub last: Arc<LastOutcomes>,
+    /// What each NAS did.
+    pub activity: Arc<NasActivity>,
     /// Which NASes sign their requests, as this node has learned.
     pub signatures: Arc<Signatures>,
     /// Time.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
+use super::confirmed;
 use super::learned::{self, Learned};
 use super::packets::Packets;
 use super::{Parts, recovery};
@@ -83,6 +84,8 @@ pub(crate) fn start(parts: &Parts, packets: &Packets, runtime: &Handle) -> Backg
         Arc::clone(&parts.recovered.publisher),
     ));
     tasks.push(runtime.spawn(learned::learn(Arc::clone(&learned))));
+    let activity = Arc::clone(&parts.app.parts().activity);
+    tasks.push(runtime.spawn(confirmed::watch(activity, Arc::clone(&parts.recovered.publisher))));
     Background { applier, tasks, checkpoints, image, learned }
 }
 
@@ -361,6 +364,7 @@ pub(crate) fn refresh(
     for (state, count) in app.signing_totals() {
         metrics.signing.with_label_values(&[state]).set(shown(count));
     }
+    confirmed::refresh(metrics, &app.parts().activity, publisher);
     let now = clock.now();
     metrics.uptime.set(Duration::from_nanos(now.tick.0).as_secs_f64());
     let snapshot = publisher.load();

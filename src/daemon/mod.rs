@@ -5,6 +5,7 @@
 //! image. Nothing here decides anything about a packet.
 
 mod background;
+mod confirmed;
 mod control;
 mod learned;
 mod packets;
@@ -19,7 +20,10 @@ use crate::app::App;
 use crate::config::Config;
 use crate::decision::DecisionRing;
 use crate::ids::SystemEntropy;
+use crate::nas_activity::NasActivity;
 use crate::netdefs::Netdefs;
+use crate::snapshot::Snapshot;
+use crate::snapshot::publish::Publisher;
 use crate::telemetry::http::Health;
 use crate::telemetry::metrics::Metrics;
 use crate::time::SteadyClock;
@@ -94,6 +98,7 @@ pub fn serve(config: Config, options: ServeOptions) -> Result<(), StartFailure> 
         ledger: Arc::clone(&node.ledger),
         decisions: Arc::clone(&decisions),
         last: Arc::default(),
+        activity: followed_activity(&node.publisher),
         signatures: Arc::clone(&signatures),
         clock: Arc::clone(&clock) as _,
         entropy: Arc::new(SystemEntropy),
@@ -122,4 +127,20 @@ pub fn serve(config: Config, options: ServeOptions) -> Result<(), StartFailure> 
     background.stop(&parts, &mut packets, STOP_STEP);
     runtime.shutdown_timeout(STOP_STEP);
     outcome
+}
+
+/// Counts of each NAS that is or will be defined.
+fn followed_activity(publisher: &Publisher) -> Arc<NasActivity> {
+    let activity = Arc::new(NasActivity::default());
+    let ids = |snapshot: &Snapshot| snapshot.all_nas().map(|nas| nas.id).collect::<Vec<_>>();
+    activity.follow(ids(&publisher.load()).into_iter());
+    let followed = Arc::clone(&activity);
+    publisher.subscribe(move |publication| {
+        // Most changes are of subscribers.
+        let now = ids(publication.snapshot);
+        if ids(publication.before) != now {
+            followed.follow(now.into_iter());
+        }
+    });
+    activity
 }

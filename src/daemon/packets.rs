@@ -76,6 +76,7 @@ pub(crate) fn start(parts: &mut Parts, decisions: &Arc<DecisionRing>) -> Result<
         endpoints,
         decisions: Arc::clone(decisions),
         last: Arc::clone(&parts.app.parts().last),
+        activity: Arc::clone(&parts.app.parts().activity),
         metrics: Arc::clone(&parts.metrics),
         clock: Arc::clone(&parts.clock),
         journal_available: AtomicBool::new(true),

@@ -18,6 +18,7 @@ use crate::journal::{Lane, Refused, Ticket};
 use crate::last_outcome::LastOutcomes;
 use crate::ledger::Ledger;
 use crate::limits::{DATAGRAM_AGE_MS_MAX, DATAGRAM_BYTES_MAX};
+use crate::nas_activity::NasActivity;
 use crate::net::{Envelope, RecvBatch, SendBatch, UdpListener, Waiter};
 use crate::pipeline::{Datagram, Outgoing, World};
 use crate::snapshot::Snapshot;
@@ -48,6 +49,8 @@ pub struct Shared {
     pub decisions: Arc<DecisionRing>,
     /// The last accept and reject of each access.
     pub last: Arc<LastOutcomes>,
+    /// What each NAS did.
+    pub activity: Arc<NasActivity>,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// Time.
@@ -211,6 +214,7 @@ impl Worker {
         }
         self.metrics.decided(&decision);
         shared.last.note(&decision);
+        shared.activity.note(&decision);
         shared.decisions.push(self.number, decision);
     }
 

@@ -60,6 +60,12 @@ pub struct Metrics {
     pub pool: GaugeVec,
     /// NASes of which it is learned whether they sign, by how far that has come.
     pub signing: IntGaugeVec,
+    /// Accepts by NAS.
+    pub nas_accepts: IntCounterVec,
+    /// Started sessions by NAS.
+    pub nas_starts: IntCounterVec,
+    /// When each NAS was last heard, in seconds since 1970.
+    pub nas_heard: IntGaugeVec,
     /// 1 when the daemon is ready.
     pub ready: IntGauge,
     /// Seconds since the daemon started.
@@ -118,6 +124,10 @@ impl Metrics {
         let signing = Opts::new(
             "lastmile_radius_nas_signing",
             "NASes with require_message_authenticator = auto, by what was learned of them.",
+        );
+        let heard = Opts::new(
+            "lastmile_nas_last_heard_seconds",
+            "When a valid request of the NAS last came, in seconds since 1970.",
         );
         let pool = Opts::new("lastmile_pool_addresses", "Addresses or prefixes of a pool by state.");
         Self {
@@ -197,6 +207,9 @@ impl Metrics {
             pool: register(&r, GaugeVec::new(pool, &["pool", "state"])),
             signing: register(&r, IntGaugeVec::new(signing, &["state"])),
             ready: gauge(&r, "lastmile_ready", "1 when the daemon is ready."),
+            nas_accepts: counters(&r, "lastmile_nas_accepts_total", "Access-Accepts by NAS.", &["nas"]),
+            nas_starts: counters(&r, "lastmile_nas_starts_total", "Sessions started by NAS.", &["nas"]),
+            nas_heard: register(&r, IntGaugeVec::new(heard, &["nas"])),
             uptime: register(&r, uptime),
             api_requests: counters(
                 &r,
@@ -215,6 +228,7 @@ impl Metrics {
         WorkerMetrics {
             decisions: self.decisions.clone(),
             known: HashMap::new(),
+            latest: [const { None }; 3],
             received: planes.map(|plane| self.received.with_label_values(&[plane.name()])),
             latency: planes.map(|plane| self.latency.with_label_values(&[plane.name()])),
             stale: self.stale.clone(),
@@ -252,6 +266,8 @@ impl Metrics {
 pub struct WorkerMetrics {
     decisions: IntCounterVec,
     known: HashMap<(Plane, Outcome, &'static str), IntCounter>,
+    /// The newest of `known`, by plane.
+    latest: [Option<(Outcome, &'static str, IntCounter)>; 3],
     received: [IntCounter; 3],
     latency: [Histogram; 3],
     /// Datagrams dropped for their age.
@@ -292,6 +308,15 @@ impl WorkerMetrics {
 
     /// A decision was taken.
     pub fn decided(&mut self, decision: &Decision) {
+        // Nearly always it is the same as the last one of its kind, in the very same constant.
+        let latest = &mut self.latest[place(decision.plane)];
+        if let Some((outcome, reason, counter)) = latest
+            && *outcome == decision.outcome
+            && std::ptr::eq(*reason, decision.reason)
+        {
+            counter.inc();
+            return;
+        }
         let key = (decision.plane, decision.outcome, decision.reason);
         let counter = self.known.entry(key).or_insert_with(|| {
             self.decisions.with_label_values(&[
@@ -301,6 +326,7 @@ impl WorkerMetrics {
             ])
         });
         counter.inc();
+        *latest = Some((decision.outcome, decision.reason, counter.clone()));
     }
 
     /// The kernel's count of datagrams it dropped on a socket: it only grows, and all workers see it, so only what no

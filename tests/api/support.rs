@@ -129,6 +129,7 @@ impl Daemon {
             ledger,
             decisions: Arc::new(DecisionRing::new(1, 64)),
             last: Arc::default(),
+            activity: Arc::default(),
             signatures: Arc::default(),
             clock: clock.clone(),
             entropy,

@@ -64,6 +64,14 @@ fn a_login_and_a_lease_keep_their_address_over_an_ordered_restart() {
     assert_eq!(decisions("acct", "granted", "accounted"), 1, "{}", metrics.0);
     assert_eq!(metrics.sum("lastmile_ledger_sessions", &[]), 1);
     assert_eq!(metrics.sum("lastmile_ledger_leases", &[]), 1);
+    let of_nas = |name| metrics.sum(name, &[("nas", "bras1")]);
+    assert_eq!(
+        (of_nas("lastmile_nas_accepts_total"), of_nas("lastmile_nas_starts_total")),
+        (1, 1),
+        "{}",
+        metrics.0
+    );
+    assert!(of_nas("lastmile_nas_last_heard_seconds") > 0);
     assert_eq!(daemon.health(), "ready\n");
     assert!(daemon.terminate().success());
 
