@@ -45,6 +45,9 @@ pub const SOCKETS_PER_WAITER_MAX: usize = 64;
 /// A datagram that waited longer than this in the socket's buffer is dropped unread, in milliseconds: its sender has sent
 /// it again since. Under overload this drops the oldest first.
 pub const DATAGRAM_AGE_MS_MAX: u64 = 2_000;
+/// A datagram that seems to have waited longer than this did not: the wall clock was stepped, in milliseconds. No socket's
+/// buffer takes that long to be read.
+pub const DATAGRAM_AGE_BELIEVED_MS_MAX: u64 = 60_000;
 
 /// Requests that may wait for the journal at once, over all workers.
 pub const COMMITS_IN_FLIGHT_MAX: usize = 16_384;

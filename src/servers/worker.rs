@@ -16,7 +16,7 @@ use crate::journal::record::{Record, VERSION};
 
 use crate::journal::{Lane, Refused, Ticket};
 use crate::ledger::Ledger;
-use crate::limits::{DATAGRAM_AGE_MS_MAX, DATAGRAM_BYTES_MAX};
+use crate::limits::{DATAGRAM_AGE_BELIEVED_MS_MAX, DATAGRAM_AGE_MS_MAX, DATAGRAM_BYTES_MAX};
 use crate::net::{Envelope, RecvBatch, SendBatch, UdpListener, Waiter};
 use crate::pipeline::{Datagram, Outgoing, World};
 use crate::snapshot::Snapshot;
@@ -151,7 +151,7 @@ impl Worker {
             if let Some(dropped) = datagram.dropped {
                 self.metrics.kernel_drops(index, dropped);
             }
-            let age = datagram.received.map_or(0, |received| realtime.saturating_sub(received));
+            let age = datagram.received.map_or(0, |received| waited_ns(realtime, received));
             if age > DATAGRAM_AGE_MS_MAX * 1_000_000 {
                 // The client has sent it again long since: under overload the oldest go first.
                 self.metrics.stale.inc();
@@ -341,6 +341,14 @@ impl Worker {
 /// How long an address stays with a holder that was answered although the journal would not take the record, in seconds.
 const HELD_UNWRITTEN_SECS: u64 = 86_400;
 
+/// How long a datagram waited in the socket's buffer, in nanoseconds, by two readings of the wall clock: the kernel's when
+/// it came and ours now. Zero when the clock was set back or far ahead between the two (fault F9): a step must not silence
+/// the daemon.
+const fn waited_ns(now: u64, received: u64) -> u64 {
+    let waited = now.saturating_sub(received);
+    if waited > DATAGRAM_AGE_BELIEVED_MS_MAX * 1_000_000 { 0 } else { waited }
+}
+
 const fn input_latency(now: Tick, arrived: Tick) -> u64 {
     now.since(arrived)
 }
@@ -352,4 +360,20 @@ fn queue(batch: &mut SendBatch, outgoing: Outgoing, bytes: &[u8]) {
         slot.get_mut(..bytes.len())?.copy_from_slice(bytes);
         Some(bytes.len())
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stepped_wall_clock_does_not_make_datagrams_stale() {
+        let second = 1_000_000_000;
+        let received = 1_795_132_800 * second;
+        assert_eq!(waited_ns(received + 3 * second, received), 3 * second);
+        for stepped in [received - 3600 * second, received + 3600 * second, received + 400 * 86_400 * second]
+        {
+            assert_eq!(waited_ns(stepped, received), 0);
+        }
+    }
 }
