@@ -137,10 +137,8 @@ pub(crate) async fn recover(
             source,
         })?);
     let mut journal_config = journal_config(config, epoch, options);
-    let mut last_at = Stamp::ZERO;
     let mut visit = |item: journal::Record<'_>| -> Result<(), journal::VisitError> {
         let record = Record::decode(item.kind, item.version, item.payload)?;
-        last_at = last_at.max(record.at());
         ledger.apply(item.sequence.0, &record);
         Ok(())
     };
@@ -149,7 +147,7 @@ pub(crate) async fn recover(
         tracing::error!(file = %lost.file, first = lost.first.0, last = lost.last.0, "journal records are lost");
     }
     journal_config.epoch = epoch.max(recovered.newest_epoch.unwrap_or(1)).max(1);
-    let hold_until = hold(clock, last_at, recovered.clean, &publisher);
+    let hold_until = hold(clock, ledger.newest(), recovered.clean, &publisher);
     let applied = recovered.next.0.saturating_sub(1).max(from);
     Ok(Node {
         storage,

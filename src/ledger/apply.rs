@@ -24,6 +24,7 @@ const DECLINE_SECS: u64 = 3_600;
 impl Ledger {
     /// Applies one committed record.
     pub fn apply(&self, sequence: u64, record: &Record) {
+        self.newest.fetch_max(record.at().0, Ordering::AcqRel);
         let Some(holder) = record.holder() else {
             match record {
                 Record::Nas(nas) => self.note_restart(nas.nas, nas.at),

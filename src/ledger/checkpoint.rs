@@ -9,14 +9,15 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::image::{DeclinedImage, ShardImage, SlotImage, TailImage, slot_image};
+use super::image::{DeclinedImage, ShardImage, SlotImage, TailImage, TailImageV1, slot_image};
 use super::{Ledger, SHARDS};
 use crate::ids::NasId;
 use crate::journal::record::Holder;
 use crate::time::Stamp;
 
 const MAGIC: &[u8; 8] = b"LASTMCKP";
-const VERSION: u16 = 1;
+/// Version 2 added the stamp of the newest record.
+const VERSION: u16 = 2;
 
 /// Sequences up to which each shard is current.
 pub type ShardPositions = Vec<u64>;
@@ -75,6 +76,7 @@ impl Ledger {
             hold_until: self.hold_until().0,
             restarted: self.restarted.lock().iter().map(|(nas, at)| (*nas, at.0)).collect(),
             declined: declined.collect(),
+            newest: self.newest().0,
         }
     }
 
@@ -93,7 +95,8 @@ impl Ledger {
         for _ in 0..SHARDS {
             images.push(section(&mut rest)?);
         }
-        let tail: TailImage = section(&mut rest)?;
+        let tail: TailImage =
+            if version == 1 { section::<TailImageV1>(&mut rest)?.into() } else { section(&mut rest)? };
         let mut oldest = u64::MAX;
         for (shard, image) in self.shards.iter().zip(images) {
             oldest = oldest.min(image.applied);
@@ -108,6 +111,7 @@ impl Ledger {
 
     fn restore_tail(&self, tail: TailImage) {
         self.hold_until.fetch_max(tail.hold_until, std::sync::atomic::Ordering::AcqRel);
+        self.newest.fetch_max(tail.newest, std::sync::atomic::Ordering::AcqRel);
         let restarted: Vec<(NasId, u64)> = tail.restarted;
         for (nas, at) in restarted {
             self.note_restart(nas, Stamp(at));

@@ -68,6 +68,23 @@ pub(super) struct TailImage {
     pub(super) hold_until: u64,
     pub(super) restarted: Vec<(NasId, u64)>,
     pub(super) declined: Vec<DeclinedImage>,
+    /// Stamp of the newest record applied.
+    pub(super) newest: u64,
+}
+
+/// The same as version 1 wrote it.
+#[derive(Deserialize)]
+pub(super) struct TailImageV1 {
+    hold_until: u64,
+    restarted: Vec<(NasId, u64)>,
+    declined: Vec<DeclinedImage>,
+}
+
+impl From<TailImageV1> for TailImage {
+    fn from(old: TailImageV1) -> Self {
+        let TailImageV1 { hold_until, restarted, declined } = old;
+        Self { hold_until, restarted, declined, newest: 0 }
+    }
 }
 
 #[derive(Serialize, Deserialize)]

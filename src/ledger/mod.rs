@@ -96,6 +96,7 @@ pub struct Ledger {
     /// NASes that announced a restart, with the stamp of the announcement.
     restarted: Mutex<BTreeMap<NasId, Stamp>>,
     hold_until: AtomicU64,
+    newest: AtomicU64,
     counters: LedgerCounters,
 }
 
@@ -116,6 +117,7 @@ impl Ledger {
             spaces: Mutex::new(SpreadMap::default()),
             restarted: Mutex::new(BTreeMap::new()),
             hold_until: AtomicU64::new(0),
+            newest: AtomicU64::new(0),
             counters: LedgerCounters::default(),
         }
     }
@@ -128,6 +130,12 @@ impl Ledger {
     /// No lease is treated as ended before this stamp.
     pub fn hold_until(&self) -> Stamp {
         Stamp(self.hold_until.load(Ordering::Acquire))
+    }
+
+    /// Stamp of the newest record applied; [`Stamp::ZERO`] when none was. A checkpoint keeps it, so that recovery knows how
+    /// far the timeline had come although it reads no record (fault F9).
+    pub fn newest(&self) -> Stamp {
+        Stamp(self.newest.load(Ordering::Acquire))
     }
 
     /// The shared form of a space.

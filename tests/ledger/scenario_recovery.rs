@@ -5,7 +5,9 @@ use lastmile::journal::record::{ReleaseReason, Role, SessionEvent};
 use lastmile::ledger::pool::EntryState;
 use lastmile::ledger::{Accounted, Denied, Ledger, Want, WantSource};
 
+use crate::journal::as_version_1;
 use crate::rig::{Asker, Rig, holder, nas, pool, prefix};
+use crate::truth::live_of;
 
 fn rig() -> Rig {
     Rig::new(vec![pool(0, "", &["10.0.0.1-10.0.0.2"], 128)])
@@ -119,6 +121,22 @@ fn a_checkpoint_keeps_declined_addresses_restarts_and_the_hold() {
     rig.pass(3_700);
     rig.sweep();
     assert_eq!(rig.live(holder(2)), [], "the restart of the NAS was not forgotten");
+}
+
+#[test]
+fn a_checkpoint_knows_how_late_it_was_and_one_of_the_version_before_is_read() {
+    let mut rig = rig();
+    rig.login(Asker::new(1)).unwrap();
+    rig.pass(5_000);
+    rig.commit_records(&[Ledger::nas_event(nas(1), TenantId::DEFAULT, true, rig.now)]);
+    let bytes = rig.ledger.checkpoint(rig.journal.last()).bytes;
+    let loaded = Ledger::new();
+    loaded.load_checkpoint(&bytes).unwrap();
+    assert_eq!(loaded.newest(), rig.now);
+    let older = Ledger::new();
+    older.load_checkpoint(&as_version_1(&bytes, rig.now)).unwrap();
+    assert_eq!(older.newest(), lastmile::time::Stamp::ZERO);
+    assert_eq!(live_of(&older), live_of(&loaded));
 }
 
 #[test]
