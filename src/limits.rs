@@ -49,6 +49,9 @@ pub const DATAGRAM_AGE_MS_MAX: u64 = 2_000;
 /// buffer takes that long to be read.
 pub const DATAGRAM_AGE_BELIEVED_MS_MAX: u64 = 60_000;
 
+/// Session-Timeout for NASes whose accounting proves nothing, in seconds: the address must come back some day (FIELD R2).
+pub const SESSION_TIMEOUT_DEFAULT_SECS: u32 = 86_400;
+
 /// Requests that may wait for the journal at once, over all workers.
 pub const COMMITS_IN_FLIGHT_MAX: usize = 16_384;
 /// Records one group commit writes at most.

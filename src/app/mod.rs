@@ -7,12 +7,13 @@
 //! - [`objects`]: the eight kinds of object: put, read, list, delete.
 //! - [`apply`]: a whole set of definitions in one change.
 //! - [`status`]: is a service in force? [`live`]: sessions, leases, pools. [`why`]: why can somebody not get online?
-//! - [`tokens`]: API tokens.
+//! - [`tokens`]: API tokens. [`clock`]: a clock that is not believed.
 //!
 //! Invariants: a write that was answered is durable, and this node decides by it; no use-case returns a secret.
 
 pub mod actor;
 pub mod apply;
+pub mod clock;
 mod commit;
 pub mod history;
 pub mod live;
@@ -63,6 +64,8 @@ pub struct Parts {
     pub node_name: String,
     /// Number of this node.
     pub node_id: u16,
+    /// Why the clock was not believed at the start.
+    pub clock_doubt: Option<clock::ClockDoubt>,
 }
 
 /// The use-cases, shared by all connections.
@@ -73,6 +76,7 @@ pub struct App {
     addresses: Mutex<()>,
     tokens: tokens::TokenCache,
     ready: AtomicBool,
+    clock_confirmed: AtomicBool,
 }
 
 impl std::fmt::Debug for App {
@@ -89,6 +93,7 @@ impl App {
             addresses: Mutex::new(()),
             tokens: tokens::TokenCache::default(),
             ready: AtomicBool::new(false),
+            clock_confirmed: AtomicBool::new(false),
         })
     }
 

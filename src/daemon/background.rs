@@ -1,4 +1,4 @@
-//! What runs beside the packets: applier, sweeper, checkpoints, the watch over journal and storage, purging.
+//! What runs beside the packets: applier, sweeper, checkpoints, images, purging, and the watch over the journal.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 
 use super::packets::Packets;
+use super::watch::Watch;
 use super::{Parts, recovery};
 use crate::applier::Applier;
 use crate::checkpoint;
@@ -32,8 +33,6 @@ pub(crate) struct Background {
 const SWEEP: Duration = Duration::from_secs(10);
 /// Records one sweep step may submit: expiry must not fill the commit queue.
 const SWEEP_RECORDS_MAX: usize = 512;
-/// How often the journal's state is looked at.
-const WATCH: Duration = Duration::from_millis(100);
 /// How often storage is asked for other nodes' commits at least.
 const FOLLOW: Duration = Duration::from_secs(2);
 /// How often a checkpoint is made although little was written.
@@ -61,7 +60,7 @@ pub(crate) fn start(parts: &Parts, packets: &Packets, runtime: &Handle) -> Backg
             Arc::clone(&packets.lane),
             Arc::clone(&parts.clock) as _,
         )));
-        tasks.push(runtime.spawn(watch(parts.health.clone(), packets.shared.clone(), Arc::clone(&journal))));
+        tasks.push(runtime.spawn(Watch::of(parts, packets, &journal).run()));
         let every = parts.config.journal.checkpoint_every_bytes;
         tasks.push(runtime.spawn(checkpoint_loop(Arc::clone(&checkpoints), Arc::clone(&journal), every)));
     }
@@ -179,30 +178,6 @@ fn submit(ledger: &Ledger, lane: &Lane, records: &[Record]) {
     }
 }
 
-/// Shows the packet path whether the journal takes records.
-async fn watch(
-    health: Arc<crate::telemetry::http::Health>,
-    shared: Arc<crate::servers::Shared>,
-    journal: Arc<Journal>,
-) {
-    let mut turn = tokio::time::interval(WATCH);
-    let mut before = None;
-    loop {
-        turn.tick().await;
-        let now = journal.unavailable();
-        shared.journal_available.store(now.is_none(), Ordering::Relaxed);
-        if now != before {
-            if let Some(reason) = now {
-                tracing::error!(%reason, "the journal takes no records: nothing new is granted or acknowledged");
-            } else {
-                tracing::info!("the journal takes records again");
-            }
-            health.set_degraded("journal", now.map(|reason| reason.to_string()));
-            before = now;
-        }
-    }
-}
-
 /// Where and how checkpoints are made.
 pub(crate) struct Checkpoints {
     directory: std::path::PathBuf,
@@ -311,6 +286,10 @@ async fn purge(app: Arc<crate::app::App>, retention_days: u32) {
     let mut turn = tokio::time::interval(Duration::from_hours(1));
     loop {
         turn.tick().await;
+        // Nobody gets back what a wrong clock called old.
+        if app.clock_doubt().is_some() {
+            continue;
+        }
         let today = app.parts().clock.now().stamp.day();
         let before = today.saturating_sub(retention_days);
         loop {

@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 
 use super::Ledger;
 use super::apart::Stand;
+use super::hold::Holds;
 use super::holder::{Grant, HolderState, Session, Slot, Stage, is_space};
 use super::pool::Taken;
 use crate::ids::{NasId, PoolId};
@@ -29,7 +30,10 @@ impl Ledger {
             match record {
                 Record::Nas(nas) => self.note_restart(nas.nas, nas.at),
                 Record::Start(start) => {
-                    self.hold_until.fetch_max(start.hold_until.0, Ordering::AcqRel);
+                    self.hold.extend(Holds { leases: start.hold_until, accepts: Stamp::ZERO });
+                }
+                Record::Hold(hold) => {
+                    self.hold.replace(Holds { leases: hold.leases, accepts: hold.accepts });
                 }
                 Record::Grant(_) | Record::Release(_) | Record::Session(_) => {}
             }
@@ -54,7 +58,7 @@ impl Ledger {
                 let state = shard.holders.entry(holder.0).or_default();
                 self.apply_session(state, session);
             }
-            Record::Nas(_) | Record::Start(_) => {}
+            Record::Nas(_) | Record::Start(_) | Record::Hold(_) => {}
         }
     }
 
@@ -299,9 +303,4 @@ fn forget_oldest(slot: &mut Slot) {
         let Some((index, _)) = oldest else { return };
         slot.grants.remove(index);
     }
-}
-
-/// A stamp that no lease outlives after an unclean stop: see [`crate::journal::record::StartRecord`].
-pub fn hold_until(now: Stamp, longest_lease_secs: u64) -> Stamp {
-    now.plus_secs(longest_lease_secs)
 }

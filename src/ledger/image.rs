@@ -68,6 +68,8 @@ pub(super) struct TailImage {
     pub(super) hold_until: u64,
     pub(super) restarted: Vec<(NasId, u64)>,
     pub(super) declined: Vec<DeclinedImage>,
+    /// No Accept ends before this stamp.
+    pub(super) hold_accepts_until: u64,
     /// Stamp of the newest record applied.
     pub(super) newest: u64,
 }
@@ -83,7 +85,7 @@ pub(super) struct TailImageV1 {
 impl From<TailImageV1> for TailImage {
     fn from(old: TailImageV1) -> Self {
         let TailImageV1 { hold_until, restarted, declined } = old;
-        Self { hold_until, restarted, declined, newest: 0 }
+        Self { hold_until, restarted, declined, hold_accepts_until: 0, newest: 0 }
     }
 }
 

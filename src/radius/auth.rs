@@ -26,6 +26,7 @@ use crate::ids::{NasId, NetworkId, ServiceId, SessionId, Uid};
 use crate::journal::Durable;
 use crate::journal::record::Holder;
 use crate::ledger::{Admission, AdmitRequest, Denied};
+use crate::limits::SESSION_TIMEOUT_DEFAULT_SECS;
 use crate::model::Mac;
 use crate::model::nas::Accounting;
 use crate::model::pool::ExhaustedAction;
@@ -33,8 +34,6 @@ use crate::model::service::ServiceState;
 use crate::pipeline::{Admitted, Datagram, Outgoing, Protocol, Verdict, World};
 use crate::time::Stamp;
 
-/// Session-Timeout for NASes whose accounting proves nothing, in seconds: the address must come back some day (FIELD R2).
-const SESSION_TIMEOUT_DEFAULT_SECS: u32 = 86_400;
 /// How long an Accept without a Start takes up its slot where accounting is proven, in seconds (FIELD R2).
 const CONFIRM_WINDOW_SECS: u64 = 120;
 

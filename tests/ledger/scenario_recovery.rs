@@ -1,9 +1,10 @@
 //! Crashes, checkpoints, and records that the journal lost.
 
 use lastmile::ids::{PoolId, TenantId};
-use lastmile::journal::record::{ReleaseReason, Role, SessionEvent};
+use lastmile::journal::record::{HoldRecord, Record, ReleaseReason, Role, SessionEvent};
 use lastmile::ledger::pool::EntryState;
-use lastmile::ledger::{Accounted, Denied, Ledger, Want, WantSource};
+use lastmile::ledger::{Accounted, Denied, Holds, Ledger, Want, WantSource};
+use lastmile::time::Stamp;
 
 use crate::journal::as_version_1;
 use crate::rig::{Asker, Rig, holder, nas, pool, prefix};
@@ -29,6 +30,33 @@ fn after_an_unclean_stop_no_lease_ends_before_hold_until() {
     );
     rig.pass(200);
     assert_eq!(rig.sweep(), 1);
+}
+
+#[test]
+fn what_a_leaping_clock_seems_to_have_ended_is_kept_until_somebody_says_that_the_clock_is_right() {
+    let mut rig = rig();
+    rig.session_timeout = Some(7_200);
+    let leased = rig.lease(Asker::new(1), None).unwrap();
+    let (_, online) = rig.login(Asker::new(2)).unwrap();
+    rig.pass(400 * 86_400);
+    rig.restart(None);
+    let accepts = rig.now.plus_secs(86_400);
+    let leases = rig.ledger.hold_until();
+    rig.commit_records(&[Record::Hold(HoldRecord { at: rig.now, leases, accepts })]);
+    // Another start finds the same, from the journal or from a checkpoint.
+    let checkpoint = rig.ledger.checkpoint(rig.journal.last());
+    for checkpoint in [None, Some(checkpoint.bytes.as_slice())] {
+        rig.ledger = rig.journal.rebuilt(&rig.pools, checkpoint);
+        assert_eq!(rig.ledger.holds(), Holds { leases, accepts });
+        assert_eq!(rig.sweep(), 0);
+    }
+    rig.pass(rig.lease_secs);
+    assert_eq!((rig.sweep(), rig.live(holder(1))), (1, vec![]), "{leased} had its whole lease time");
+    assert_eq!(rig.live(holder(2)), [online]);
+    let confirmed = HoldRecord { at: rig.now, leases: Stamp::ZERO, accepts: Stamp::ZERO };
+    rig.commit_records(&[Record::Hold(confirmed)]);
+    rig.ledger = rig.journal.rebuilt(&rig.pools, Some(&checkpoint.bytes));
+    assert_eq!((rig.sweep(), rig.live(holder(2))), (1, vec![]));
 }
 
 #[test]
@@ -135,7 +163,7 @@ fn a_checkpoint_knows_how_late_it_was_and_one_of_the_version_before_is_read() {
     assert_eq!(loaded.newest(), rig.now);
     let older = Ledger::new();
     older.load_checkpoint(&as_version_1(&bytes, rig.now)).unwrap();
-    assert_eq!(older.newest(), lastmile::time::Stamp::ZERO);
+    assert_eq!(older.newest(), Stamp::ZERO);
     assert_eq!(live_of(&older), live_of(&loaded));
 }
 
