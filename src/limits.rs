@@ -140,8 +140,9 @@ pub const SOCKET_PATH_BYTES_MAX: usize = 107;
 pub const SEGMENT_BYTES_RANGE: RangeInclusive<u64> = 256 << 10..=1 << 30;
 /// Wait of the journal for company that may be configured, in milliseconds.
 pub const FLUSH_AFTER_MS_RANGE: RangeInclusive<u64> = 0..=100;
-/// Worker threads of one server that may be configured; 0 means one per core.
-pub const WORKERS_RANGE: RangeInclusive<u64> = 0..=256;
+/// Worker threads of one server that may be configured; 0 means one per core. A ticket names its worker in eight bits, and
+/// the daemon needs a lane of the journal besides theirs.
+pub const WORKERS_RANGE: RangeInclusive<u64> = 0..=255;
 /// Threads of the control plane that may be configured.
 pub const API_WORKERS_RANGE: RangeInclusive<u64> = 1..=64;
 /// Receive buffer of one socket that may be configured, in bytes.

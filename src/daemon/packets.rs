@@ -13,6 +13,7 @@ use crate::dhcp::v4::core::Dhcp4Core;
 use crate::ids::{Entropy, SystemEntropy};
 use crate::journal::record::{Record, StartRecord, VERSION};
 use crate::journal::{Journal, Lane, Surroundings};
+use crate::limits::WORKERS_RANGE;
 use crate::net::{ListenOptions, UdpListener, Waiter};
 use crate::radius::duplicate::DuplicateCache;
 use crate::radius::{AcctCore, AuthCore};
@@ -33,10 +34,7 @@ pub(crate) struct Packets {
     workers: Vec<JoinHandle<()>>,
 }
 
-/// A ticket names its worker in eight bits, and the daemon needs a journal lane of its own besides theirs.
-const WORKERS_MAX: usize = 255;
-
-/// Worker threads: one per core unless configured otherwise.
+/// Worker threads: one per core, as far as the configuration would take so many, unless it says otherwise.
 pub(crate) fn worker_count(config: &Config) -> usize {
     let asked = config
         .radius
@@ -44,9 +42,10 @@ pub(crate) fn worker_count(config: &Config) -> usize {
         .map_or(0, |radius| radius.workers)
         .max(config.dhcp4.as_ref().map_or(0, |dhcp4| dhcp4.workers));
     if asked > 0 {
-        asked.min(WORKERS_MAX)
+        asked
     } else {
-        std::thread::available_parallelism().map_or(1, usize::from).min(WORKERS_MAX)
+        let most = *WORKERS_RANGE.end() as usize;
+        std::thread::available_parallelism().map_or(1, usize::from).min(most)
     }
 }
 
