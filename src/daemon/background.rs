@@ -37,6 +37,10 @@ const SWEEP_RECORDS_MAX: usize = 512;
 const FOLLOW: Duration = Duration::from_secs(2);
 /// How often a checkpoint is made although little was written.
 const CHECKPOINT: Duration = Duration::from_mins(5);
+/// How often it is asked whether the node's image is out of date.
+const IMAGE_LOOK: Duration = Duration::from_secs(5);
+/// So many looks pass between two images at least.
+const IMAGE_LOOKS: u32 = 12;
 
 /// Starts everything.
 pub(crate) fn start(parts: &Parts, packets: &Packets, runtime: &Handle) -> Background {
@@ -69,7 +73,8 @@ pub(crate) fn start(parts: &Parts, packets: &Packets, runtime: &Handle) -> Backg
         path: recovery::image_path(&parts.config),
         publisher: Arc::clone(&parts.recovered.publisher),
         vault: Arc::clone(&parts.recovered.vault),
-        writing: parking_lot::Mutex::new(()),
+        written: parking_lot::Mutex::new(0),
+        ready: tokio::sync::Notify::new(),
     });
     tasks.push(runtime.spawn(write_images(Arc::clone(&image))));
     tasks.push(runtime.spawn(purge(parts.app.clone(), parts.config.limits.retention_days)));
@@ -77,6 +82,20 @@ pub(crate) fn start(parts: &Parts, packets: &Packets, runtime: &Handle) -> Backg
 }
 
 impl Background {
+    /// Before the first start is called ready its image is written: from then on the node starts without its database. Later
+    /// starts have one, perhaps a little older, and do not wait for its successor.
+    pub(crate) async fn keep_first_image(&self) {
+        let image = Arc::clone(&self.image);
+        if !image.path.exists() {
+            let _ = tokio::task::spawn_blocking(move || image.write()).await;
+        }
+    }
+
+    /// Writes the image of what this start brought.
+    pub(crate) fn keep_image(&self) {
+        self.image.ready.notify_one();
+    }
+
     /// Stops in order: tasks, applier (after what is durable), journal, a last checkpoint and image.
     pub(crate) fn stop(mut self, parts: &Parts, packets: &mut Packets, patience: Duration) {
         for task in &self.tasks {
@@ -245,38 +264,47 @@ struct ImageFile {
     path: std::path::PathBuf,
     publisher: Arc<Publisher>,
     vault: Arc<crate::vault::Vault>,
-    /// A write that began before the stop goes on beside it: two at once would spoil each other's file.
-    writing: parking_lot::Mutex<()>,
+    /// The seq that was written last. A write that began before the stop goes on beside it: two at once would spoil each
+    /// other's file.
+    written: parking_lot::Mutex<u64>,
+    /// Told once when the daemon is ready: what the start brought is written at once.
+    ready: tokio::sync::Notify,
 }
 
 impl ImageFile {
-    fn write(&self) -> bool {
-        let _writing = self.writing.lock();
-        let written = image::write(&self.path, &self.publisher.load_full(), self.vault.as_ref());
-        if let Err(error) = &written {
-            tracing::warn!(%error, "the node's image could not be written");
+    /// Writes the image unless it says already what is decided by. Without desired state there is nothing to keep.
+    fn write(&self) {
+        let mut written = self.written.lock();
+        let snapshot = self.publisher.load_full();
+        if snapshot.seq() == *written {
+            return;
         }
-        written.is_ok()
+        match image::write(&self.path, &snapshot, self.vault.as_ref()) {
+            Ok(_) => *written = snapshot.seq(),
+            Err(error) => tracing::warn!(%error, "the node's image could not be written"),
+        }
     }
 }
 
-/// Writes the node's image whenever desired state has moved, at most once a minute.
+/// Writes the node's image when the daemon is ready, then whenever desired state has moved, at most once a minute.
 async fn write_images(file: Arc<ImageFile>) {
-    let mut turn = tokio::time::interval(Duration::from_secs(5));
-    let mut written = 0;
-    let mut quiet = 0_u32;
+    let mut turn = tokio::time::interval(IMAGE_LOOK);
+    let mut quiet = 0;
     loop {
-        turn.tick().await;
-        let seq = file.publisher.seq();
-        quiet += 1;
-        if seq == written || (quiet < 12 && written != 0) {
+        let is_due = tokio::select! {
+            () = file.ready.notified() => true,
+            _ = turn.tick() => {
+                quiet += 1;
+                quiet > IMAGE_LOOKS && *file.written.lock() != file.publisher.seq()
+            }
+        };
+        if !is_due {
             continue;
         }
+        quiet = 0;
         let file = Arc::clone(&file);
-        match tokio::task::spawn_blocking(move || file.write()).await {
-            Ok(true) => (written, quiet) = (seq, 0),
-            Ok(false) => {}
-            Err(_) => return,
+        if tokio::task::spawn_blocking(move || file.write()).await.is_err() {
+            return;
         }
     }
 }

@@ -107,7 +107,7 @@ pub fn serve(config: Config, options: ServeOptions) -> Result<(), StartFailure> 
     }
     let mut packets = packets::start(&mut parts, &decisions)?;
     let background = background::start(&parts, &packets, runtime.handle());
-    let outcome = runtime.block_on(control::run(&parts, &packets, options));
+    let outcome = runtime.block_on(control::run(&parts, &packets, &background, options));
     parts.health.set_ready(false);
     packets.stop_workers();
     background.stop(&parts, &mut packets, STOP_STEP);
