@@ -49,6 +49,10 @@ pub const DATAGRAM_AGE_MS_MAX: u64 = 2_000;
 /// buffer takes that long to be read.
 pub const DATAGRAM_AGE_BELIEVED_MS_MAX: u64 = 60_000;
 
+/// Batches that a worker takes from each socket after it was told to stop: as much as a socket's buffer holds, for more may
+/// come all the while.
+pub const STOP_BATCHES_PER_SOCKET_MAX: usize = 256;
+
 /// Session-Timeout for NASes whose accounting proves nothing, in seconds: the address must come back some day (FIELD R2).
 pub const SESSION_TIMEOUT_DEFAULT_SECS: u32 = 86_400;
 
