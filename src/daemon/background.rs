@@ -16,6 +16,7 @@ use crate::journal::record::{Record, VERSION};
 use crate::journal::tail::Holder;
 use crate::journal::{Journal, Lane, Sequence, Unavailable};
 use crate::ledger::{Ledger, SHARDS};
+use crate::limits::CHECKPOINT_RECORDS_MIN;
 use crate::snapshot::image;
 use crate::snapshot::publish::Publisher;
 use crate::telemetry::metrics::Metrics;
@@ -54,7 +55,7 @@ pub(crate) fn start(parts: &Parts, packets: &Packets, runtime: &Handle) -> Backg
         ledger: Arc::clone(&parts.recovered.ledger),
         applied: Arc::clone(&parts.ledger_applied),
         holder: parking_lot::Mutex::new(holder),
-        last: AtomicU64::new(0),
+        last: AtomicU64::new(parts.recovered.checkpointed),
     });
     if let Some(journal) = journal {
         applier = spawn_applier(parts, &journal, runtime);
@@ -207,6 +208,17 @@ pub(crate) struct Checkpoints {
 }
 
 impl Checkpoints {
+    /// Whether a start would have to read so many records after the last checkpoint, those included that this start read,
+    /// that it took longer than half a second, and longer than the checkpoint itself takes.
+    fn has_many_records_behind(&self) -> bool {
+        let behind = self.applied.load(Ordering::Acquire).saturating_sub(self.last.load(Ordering::Acquire));
+        let known = || {
+            let (sessions, leases) = self.ledger.totals();
+            sessions + leases
+        };
+        behind >= CHECKPOINT_RECORDS_MIN && behind >= known()
+    }
+
     fn make(&self) {
         // One at a time: the one that was begun before the stop goes on beside it, and both write the same new file.
         let holder = self.holder.lock();
@@ -239,7 +251,10 @@ async fn checkpoint_loop(checkpoints: Arc<Checkpoints>, journal: Arc<Journal>, e
         let bytes = journal.stats().record_bytes;
         // At its bound the journal waits for segments to be let go, and a checkpoint may be what keeps them.
         let is_full = journal.unavailable() == Some(Unavailable::BacklogFull);
-        if bytes.saturating_sub(at_bytes) < every_bytes && since < CHECKPOINT.as_secs() && !is_full {
+        let is_due = bytes.saturating_sub(at_bytes) >= every_bytes
+            || checkpoints.has_many_records_behind()
+            || since >= CHECKPOINT.as_secs();
+        if !is_due && !is_full {
             continue;
         }
         let checkpoints = Arc::clone(&checkpoints);
@@ -378,4 +393,23 @@ pub(crate) fn refresh(
 /// A count as a gauge shows it.
 fn shown(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checkpoint_is_due_when_a_start_would_read_records_for_long_those_of_the_last_start_included() {
+        let checkpoints = |recovered_from: u64, applied: u64| Checkpoints {
+            directory: std::path::PathBuf::new(),
+            ledger: Arc::new(Ledger::new()),
+            applied: Arc::new(AtomicU64::new(applied)),
+            holder: parking_lot::Mutex::new(None),
+            last: AtomicU64::new(recovered_from),
+        };
+        assert!(!checkpoints(0, CHECKPOINT_RECORDS_MIN - 1).has_many_records_behind());
+        assert!(checkpoints(0, CHECKPOINT_RECORDS_MIN).has_many_records_behind());
+        assert!(!checkpoints(5_000_000, 5_000_000).has_many_records_behind());
+    }
 }

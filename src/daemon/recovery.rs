@@ -146,7 +146,12 @@ pub(crate) async fn recover(
         ledger.apply(item.sequence.0, &record);
         Ok(())
     };
+    let began = clock.now().tick;
     let recovered = journal::recover(disk.as_ref(), &journal_config, Sequence(from), &mut visit)?;
+    let read_ms = clock.now().tick.since(began) / 1_000_000;
+    let records = recovered.next.0.saturating_sub(1).saturating_sub(from);
+    let per_second = records.saturating_mul(1000) / read_ms.max(1);
+    tracing::info!(records, read_ms, per_second, from, clean = recovered.clean, "the journal is read back");
     for lost in &recovered.lost {
         tracing::error!(file = %lost.file, first = lost.first.0, last = lost.last.0, "journal records are lost");
     }
