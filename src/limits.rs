@@ -53,6 +53,8 @@ pub const DATAGRAM_AGE_BELIEVED_MS_MAX: u64 = 60_000;
 /// come all the while.
 pub const STOP_BATCHES_PER_SOCKET_MAX: usize = 256;
 
+/// How long an Accept without a Start takes up its slot where accounting is proven, in seconds (FIELD R2).
+pub const CONFIRM_WINDOW_SECS: u64 = 120;
 /// Session-Timeout for NASes whose accounting proves nothing, in seconds: the address must come back some day (FIELD R2).
 pub const SESSION_TIMEOUT_DEFAULT_SECS: u32 = 86_400;
 

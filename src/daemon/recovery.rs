@@ -157,6 +157,9 @@ pub(crate) async fn recover(
     }
     journal_config.epoch = epoch.max(recovered.newest_epoch.unwrap_or(1)).max(1);
     let (holds, clock_doubt) = hold(clock, &ledger, recovered.clean, &publisher.load());
+    if !recovered.clean {
+        ledger.settle(clock.now().stamp);
+    }
     let applied = recovered.next.0.saturating_sub(1).max(from);
     Ok(Node {
         storage,

@@ -93,6 +93,10 @@ impl Ledger {
         let known =
             slot.grants.iter_mut().find(|grant| grant.prefix == record.prefix && of_record(&grant.space));
         if let Some(known) = known {
+            if record.renewal && !known.live && record.at <= known.since {
+                // Decided before the grant was left, and overtaken by the record that says so.
+                return;
+            }
             let opened = !known.live || !record.renewal || known.pool != record.pool;
             let moved_from = Some(known.pool).filter(|pool| known.live && *pool != record.pool);
             renew(known, record, promised);
@@ -254,6 +258,8 @@ fn renew(grant: &mut Grant, record: &GrantRecord, promised: Stamp) {
         grant.accepted_until = record.ends_at.max(promised).max(stands_until);
         if grant.lease.is_none() {
             grant.ends_at = grant.accepted_until;
+            let known = if stood { grant.durable_ends_at } else { Stamp::ZERO };
+            grant.durable_ends_at = record.ends_at.max(known);
         }
     }
     grant.live = true;

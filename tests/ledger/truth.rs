@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use lastmile::ids::{PoolId, SessionId};
-use lastmile::journal::record::{Holder, Record, SessionEvent};
+use lastmile::journal::record::{Holder, Record, ReleaseReason, SessionEvent};
 use lastmile::ledger::{HolderState, Ledger, PoolCounts};
 use lastmile::model::Prefix;
 use lastmile::time::Stamp;
@@ -15,8 +15,17 @@ pub struct Online {
     pub nas: u64,
     pub slot: u8,
     pub prefixes: Vec<Prefix>,
+    /// Of these a crash took the record: others may have them from the stamp on, unless the session is heard of before.
+    pub unsure: Vec<(Prefix, Stamp)>,
     pub until: Stamp,
     pub since: Stamp,
+}
+
+impl Online {
+    /// Everything that the subscriber uses.
+    pub fn all(&self) -> Vec<Prefix> {
+        self.prefixes.iter().copied().chain(self.unsure.iter().map(|(prefix, _)| *prefix)).collect()
+    }
 }
 
 /// A lease as the client sees it.
@@ -34,6 +43,8 @@ type GrantKey = (String, Prefix, Holder, u8);
 pub struct Fold {
     /// Live grants: when they were opened, and for which session.
     pub live: BTreeMap<GrantKey, (Stamp, SessionId)>,
+    /// Grants of pools, and when they were left: their holders may have these back.
+    left: BTreeMap<GrantKey, Stamp>,
     /// The session of each slot.
     pub sessions: BTreeMap<(Holder, u8), SessionId>,
 }
@@ -56,6 +67,15 @@ impl Fold {
                     );
                 }
                 let key = (vrf, grant.prefix, grant.holder, grant.slot);
+                let is_left = || self.left.get(&key).is_some_and(|left| grant.at <= *left);
+                if grant.renewal && !self.live.contains_key(&key) && is_left() {
+                    return;
+                }
+                if grant.pool == PoolId::default() {
+                    self.left.remove(&key);
+                } else {
+                    self.left.insert(key.clone(), Stamp::ZERO);
+                }
                 let opened = (grant.at, grant.session);
                 let known = self.live.entry(key).or_insert(opened);
                 if !grant.renewal {
@@ -67,6 +87,10 @@ impl Fold {
                 let key = (vrf, release.prefix, release.holder, release.slot);
                 if self.live.get(&key).is_some_and(|(since, _)| *since <= release.at) {
                     self.live.remove(&key);
+                    if release.reason == ReleaseReason::Declined {
+                        self.left.remove(&key);
+                    }
+                    self.left.entry(key).and_modify(|left| *left = release.at);
                 }
             }
             Record::Session(session) => {
