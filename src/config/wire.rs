@@ -159,7 +159,7 @@ tables! {
         backlog_max: Size = "8GiB",
         /// How long records may wait for company before they are written, 0ms to 100ms.
         flush_after: Duration = "5ms",
-        /// The ledger is checkpointed when this much was written since, or some half a million records; less makes restarts faster.
+        /// The ledger is checkpointed when this much was written since, or about a quarter of a million records; less makes restarts faster.
         checkpoint_every: Size = "256MiB",
     }
 

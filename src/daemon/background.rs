@@ -209,7 +209,7 @@ pub(crate) struct Checkpoints {
 
 impl Checkpoints {
     /// Whether a start would have to read so many records after the last checkpoint, those included that this start read,
-    /// that it took longer than half a second, and longer than the checkpoint itself takes.
+    /// that it took a good part of a second, and longer than the checkpoint itself takes.
     fn has_many_records_behind(&self) -> bool {
         let behind = self.applied.load(Ordering::Acquire).saturating_sub(self.last.load(Ordering::Acquire));
         let known = || {

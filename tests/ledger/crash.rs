@@ -46,13 +46,12 @@ impl World {
                     .chain(online.unsure.iter().map(|(prefix, _)| prefix))
                     .partition(|prefix| known(prefix));
                 forgotten += unsure.len();
-                // Whatever a pool gave is nobody else's until the pools have settled; assignments by name may change.
-                let named = |prefix: &Prefix| client.fixed == Some(*prefix) || client.routed.contains(prefix);
-                online.unsure = unsure
-                    .into_iter()
-                    .filter(|prefix| !named(prefix))
-                    .map(|prefix| (prefix, settled_at))
-                    .collect();
+                // What a pool gave before is nobody else's until the pools have settled; assignments by name may change.
+                let kept = |prefix: &Prefix| {
+                    let named = client.fixed == Some(*prefix) || client.routed.contains(prefix);
+                    !named && fold.was_given(&client.space, *prefix, client.holder, slot)
+                };
+                online.unsure = unsure.into_iter().filter(kept).map(|prefix| (prefix, settled_at)).collect();
                 online.prefixes = sure;
             }
             let lost = |leased: &mut Leased| opened(leased.prefix, leased.slot).is_none();

@@ -6,6 +6,7 @@ use lastmile::ids::{PoolId, SessionId};
 use lastmile::journal::record::{Holder, Record, ReleaseReason, SessionEvent};
 use lastmile::ledger::{HolderState, Ledger, PoolCounts};
 use lastmile::model::Prefix;
+use lastmile::snapshot::types::Space;
 use lastmile::time::Stamp;
 
 /// A PPPoE or IPoE session as the subscriber's side sees it.
@@ -50,6 +51,11 @@ pub struct Fold {
 }
 
 impl Fold {
+    /// Whether a pool gave the prefix to the slot before, so that the slot may have it back.
+    pub fn was_given(&self, space: &Space, prefix: Prefix, holder: Holder, slot: u8) -> bool {
+        self.left.contains_key(&(space.vrf.to_string(), prefix, holder, slot))
+    }
+
     /// Takes one record in; two live grants of different holders must never overlap.
     pub fn take(&mut self, record: &Record) {
         match record {
