@@ -251,6 +251,10 @@ pub const REASONS: &[(&str, &str)] = &[
     ("identity-conflict", "two identifiers in the request name two services; the stronger one was used"),
     ("session-limit", "every slot of the service is used from another line or device"),
     ("pool-exhausted", "no pool of the class has a free address; add a range, or shorten leases"),
+    (
+        "pool-settling",
+        "after an unclean stop, released addresses are kept for their last holders for two minutes; the client will ask again",
+    ),
     ("no-pool", "the plan's pool class has no pool for this NAS, group or VRF"),
     (
         "address-in-use",

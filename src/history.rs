@@ -41,7 +41,7 @@ impl Collector {
             Record::Grant(grant) => self.add_grant(sequence, grant),
             Record::Release(release) => self.add_release(sequence, release),
             Record::Session(session) => self.add_session(sequence, session),
-            Record::Nas(_) | Record::Start(_) => {}
+            Record::Nas(_) | Record::Start(_) | Record::Hold(_) => {}
         }
     }
 

@@ -45,6 +45,18 @@ pub const SOCKETS_PER_WAITER_MAX: usize = 64;
 /// A datagram that waited longer than this in the socket's buffer is dropped unread, in milliseconds: its sender has sent
 /// it again since. Under overload this drops the oldest first.
 pub const DATAGRAM_AGE_MS_MAX: u64 = 2_000;
+/// A datagram that seems to have waited longer than this did not: the wall clock was stepped, in milliseconds. No socket's
+/// buffer takes that long to be read.
+pub const DATAGRAM_AGE_BELIEVED_MS_MAX: u64 = 60_000;
+
+/// Batches that a worker takes from each socket after it was told to stop: as much as a socket's buffer holds, for more may
+/// come all the while.
+pub const STOP_BATCHES_PER_SOCKET_MAX: usize = 256;
+
+/// How long an Accept without a Start takes up its slot where accounting is proven, in seconds (FIELD R2).
+pub const CONFIRM_WINDOW_SECS: u64 = 120;
+/// Session-Timeout for NASes whose accounting proves nothing, in seconds: the address must come back some day (FIELD R2).
+pub const SESSION_TIMEOUT_DEFAULT_SECS: u32 = 86_400;
 
 /// Requests that may wait for the journal at once, over all workers.
 pub const COMMITS_IN_FLIGHT_MAX: usize = 16_384;
@@ -52,6 +64,9 @@ pub const COMMITS_IN_FLIGHT_MAX: usize = 16_384;
 pub const COMMIT_BATCH_RECORDS_MAX: usize = 4096;
 /// Largest journal record, header included, in bytes.
 pub const JOURNAL_RECORD_BYTES_MAX: usize = 16_384;
+/// A checkpoint is not made for fewer records than this, unless for their bytes or for the time that has passed: a start
+/// reads up to a million records per second back, and a quarter of that while others want the processor.
+pub const CHECKPOINT_RECORDS_MIN: u64 = 250_000;
 /// Bytes before the first record of a journal segment: one page, so that no header shares a sector with a record.
 pub const JOURNAL_HEADER_BYTES: usize = 4096;
 /// Smallest journal segment, in bytes.
@@ -145,8 +160,9 @@ pub const SOCKET_PATH_BYTES_MAX: usize = 107;
 pub const SEGMENT_BYTES_RANGE: RangeInclusive<u64> = 256 << 10..=1 << 30;
 /// Wait of the journal for company that may be configured, in milliseconds.
 pub const FLUSH_AFTER_MS_RANGE: RangeInclusive<u64> = 0..=100;
-/// Worker threads of one server that may be configured; 0 means one per core.
-pub const WORKERS_RANGE: RangeInclusive<u64> = 0..=256;
+/// Worker threads of one server that may be configured; 0 means one per core. A ticket names its worker in eight bits, and
+/// the daemon needs a lane of the journal besides theirs.
+pub const WORKERS_RANGE: RangeInclusive<u64> = 0..=255;
 /// Threads of the control plane that may be configured.
 pub const API_WORKERS_RANGE: RangeInclusive<u64> = 1..=64;
 /// Receive buffer of one socket that may be configured, in bytes.

@@ -125,7 +125,7 @@ segment = \"64MB\"
 flush_after = \"3s\"
 backlog_max = \"100MiB\"
 [radius]
-workers = 1000
+workers = 256
 auth = [\"1812\"]
 acct = []
 [dhcp4]

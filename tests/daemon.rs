@@ -6,6 +6,8 @@ mod support;
 
 #[path = "daemon/clients.rs"]
 mod clients;
+#[path = "daemon/clock.rs"]
+mod clock;
 #[path = "daemon/database.rs"]
 mod database;
 #[path = "daemon/disk.rs"]

@@ -3,6 +3,8 @@
 #![expect(unreachable_pub, reason = "the modules of one test share what they define")]
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "only tests call it: a panic is a failed test")]
 
+#[path = "ledger/crash.rs"]
+mod crash;
 #[path = "ledger/journal.rs"]
 mod journal;
 #[path = "ledger/rig.rs"]

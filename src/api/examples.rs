@@ -113,6 +113,7 @@ fn one(schema: &str, kind: Kind) -> Value {
         }),
         "TokenView" | "IssuedToken" => token(schema == "IssuedToken"),
         "Meta" => meta(),
+        "ClockView" => json!({"now": AT, "last_record": "2025-10-16T01:01:01.000Z", "hold_until": null}),
         "ProblemText" => json!({
             "type": "/v1/problems/in-use", "code": "in-use", "status": 409, "title": "Still in use",
             "text": "Other objects refer to it.", "retryable": false, "language": "en"

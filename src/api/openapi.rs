@@ -13,6 +13,7 @@ use super::operation::{Answer, Body, Operation};
 use super::table::{FAILURES_OF_ALL, operations, schema};
 use super::texts;
 use crate::app::access_status::AccessStatus;
+use crate::app::clock::ClockView;
 use crate::app::history::{DecisionView, EventView};
 use crate::app::live_views::{BindingView, LeaseView, SessionView, UtilizationView};
 use crate::app::nas::NasStatus;
@@ -207,6 +208,7 @@ fn schemas() -> BTreeMap<String, Value> {
     add::<Why>(&mut all);
     add::<TokenView>(&mut all);
     add::<Meta>(&mut all);
+    add::<ClockView>(&mut all);
     for kind in Kind::ALL {
         let name = schema(kind);
         all.insert(name.to_owned(), object(kind));

@@ -10,6 +10,10 @@ pub(super) fn meta(call: Call) -> Answering {
     Box::pin(async move { Reply::json(&call.app.meta(&call.actor).await?) })
 }
 
+pub(super) fn confirm_clock(call: Call) -> Answering {
+    Box::pin(async move { Reply::json(&call.app.confirm_clock(&call.actor)?) })
+}
+
 pub(super) fn problem(call: Call) -> Answering {
     Box::pin(async move {
         call.actor.require(Action::Read, Resource::System)?;

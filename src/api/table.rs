@@ -439,6 +439,18 @@ fn system_operations() -> Vec<Operation> {
             system::meta,
         ),
         Operation {
+            method: Method::POST,
+            scope: Some(actor::scope(Action::Admin, Resource::System)),
+            ..read(
+                "confirm_clock",
+                "/v1/clock/confirm",
+                Resource::System,
+                Answer::One("ClockView"),
+                "Takes the caller's word that the clock is right although it was far past the last record at the start.",
+                system::confirm_clock,
+            )
+        },
+        Operation {
             failures: &["not-found"],
             ..read(
                 "read_problem",

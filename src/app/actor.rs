@@ -206,6 +206,7 @@ pub fn scopes() -> Vec<String> {
     }
     all.push(scope(Action::Write, Resource::Definitions));
     all.push(scope(Action::Admin, Resource::Token));
+    all.push(scope(Action::Admin, Resource::System));
     all
 }
 

@@ -9,13 +9,14 @@
 //! - [`access_status`]: when was an access last accepted or rejected?
 //! - [`status`]: is a service in force? [`live`]: sessions, leases, pools. [`why`]: why can somebody not get online?
 //! - [`nas`]: does a NAS sign its requests?
-//! - [`tokens`]: API tokens.
+//! - [`tokens`]: API tokens. [`clock`]: a clock that is not believed.
 //!
 //! Invariants: a write that was answered is durable, and this node decides by it; no use-case returns a secret.
 
 pub mod access_status;
 pub mod actor;
 pub mod apply;
+pub mod clock;
 mod commit;
 pub mod history;
 pub mod live;
@@ -76,6 +77,8 @@ pub struct Parts {
     pub node_name: String,
     /// Number of this node.
     pub node_id: u16,
+    /// Why the clock was not believed at the start.
+    pub clock_doubt: Option<clock::ClockDoubt>,
 }
 
 /// The use-cases, shared by all connections.
@@ -86,6 +89,7 @@ pub struct App {
     addresses: Mutex<()>,
     tokens: tokens::TokenCache,
     ready: AtomicBool,
+    clock_confirmed: AtomicBool,
 }
 
 impl std::fmt::Debug for App {
@@ -102,6 +106,7 @@ impl App {
             addresses: Mutex::new(()),
             tokens: tokens::TokenCache::default(),
             ready: AtomicBool::new(false),
+            clock_confirmed: AtomicBool::new(false),
         })
     }
 

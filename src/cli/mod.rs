@@ -113,6 +113,9 @@ pub enum Command {
     /// Look at pools.
     #[command(subcommand)]
     Pool(PoolCommand),
+    /// Tell the daemon about its clock.
+    #[command(subcommand)]
+    Clock(ClockCommand),
     /// Explain why somebody is online or cannot get online.
     #[command(after_help = "EXAMPLES:\n  lastmile why jan.k               a login\n  \
         lastmile why 0200.5e00.5301      a MAC address in any notation\n  \
@@ -188,6 +191,15 @@ pub enum TokenCommand {
         /// Its id.
         id: String,
     },
+}
+
+/// Commands on the clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+pub enum ClockCommand {
+    /// Say that the clock is right although it was far past the last record at the start: leases that have run out since
+    /// end now.
+    #[command(after_help = "EXAMPLE:\n  date && lastmile clock confirm")]
+    Confirm,
 }
 
 /// Commands on sessions.

@@ -7,7 +7,8 @@ use super::client::{Client, ClientError};
 use super::exit::Exit;
 use super::table::{self, Column};
 use super::{
-    Cli, Command, Console, LeaseCommand, Output, PoolCommand, SessionCommand, TokenCommand, apply, why,
+    Cli, ClockCommand, Command, Console, LeaseCommand, Output, PoolCommand, SessionCommand, TokenCommand,
+    apply, why,
 };
 use crate::api::target::encode;
 use crate::limits::API_PAGE_MAX;
@@ -58,6 +59,14 @@ pub(super) async fn run(cli: &Cli, client: &Client, console: &mut Console<'_>) -
         Command::Session(command) => session(cli, command, client, console).await,
         Command::Lease(command) => lease(cli, command, client, console).await,
         Command::Pool(command) => pool(cli, command, client, console).await,
+        Command::Clock(ClockCommand::Confirm) => {
+            let answer = client.call(Method::POST, "/v1/clock/confirm", None).await?;
+            show(cli, console, &answer, table::object);
+            if answer["last_record"].is_null() {
+                console.say("nobody doubts the clock of this start; nothing was changed");
+            }
+            Ok(Exit::Ok)
+        }
         Command::Why { subject } => {
             let answer = client.get(&format!("/v1/why?subject={}", encode(subject))).await?;
             show(cli, console, &answer, why::text);

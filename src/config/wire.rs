@@ -159,7 +159,7 @@ tables! {
         backlog_max: Size = "8GiB",
         /// How long records may wait for company before they are written, 0ms to 100ms.
         flush_after: Duration = "5ms",
-        /// The ledger is checkpointed whenever this much was written since; less makes restarts faster.
+        /// The ledger is checkpointed when this much was written since, or about a quarter of a million records; less makes restarts faster.
         checkpoint_every: Size = "256MiB",
     }
 
@@ -171,7 +171,7 @@ tables! {
         auth: Vec<SocketAddr> = "0.0.0.0:1812,[::]:1812",
         /// Addresses for accounting.
         acct: Vec<SocketAddr> = "0.0.0.0:1813,[::]:1813",
-        /// Worker threads, 0 to 256; 0 means one per processor core.
+        /// Worker threads, 0 to 255; 0 means one per processor core.
         workers: u64 = "0",
         /// Kernel receive buffer of each socket, 64KiB to 1GiB; the kernel may grant less.
         receive_buffer: Size = "8MiB",
@@ -183,7 +183,7 @@ tables! {
         enabled: bool = "true",
         /// Addresses for relayed requests.
         listen: Vec<SocketAddr> = "0.0.0.0:67",
-        /// Worker threads, 0 to 256; 0 means one per processor core.
+        /// Worker threads, 0 to 255; 0 means one per processor core.
         workers: u64 = "0",
         /// Kernel receive buffer of each socket, 64KiB to 1GiB; the kernel may grant less.
         receive_buffer: Size = "8MiB",

@@ -1,4 +1,4 @@
-//! What runs beside the packets: applier, sweeper, checkpoints, the watch over journal and storage, purging.
+//! What runs beside the packets: applier, sweeper, checkpoints, images, purging, and the watch over the journal.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,6 +10,7 @@ use tokio::runtime::Handle;
 use super::confirmed;
 use super::learned::{self, Learned};
 use super::packets::Packets;
+use super::watch::Watch;
 use super::{Parts, recovery};
 use crate::app::App;
 use crate::applier::Applier;
@@ -18,6 +19,7 @@ use crate::journal::record::{Record, VERSION};
 use crate::journal::tail::Holder;
 use crate::journal::{Journal, Lane, Sequence, Unavailable};
 use crate::ledger::{Ledger, SHARDS};
+use crate::limits::CHECKPOINT_RECORDS_MIN;
 use crate::snapshot::image;
 use crate::snapshot::publish::Publisher;
 use crate::telemetry::metrics::Metrics;
@@ -36,12 +38,14 @@ pub(crate) struct Background {
 const SWEEP: Duration = Duration::from_secs(10);
 /// Records one sweep step may submit: expiry must not fill the commit queue.
 const SWEEP_RECORDS_MAX: usize = 512;
-/// How often the journal's state is looked at.
-const WATCH: Duration = Duration::from_millis(100);
 /// How often storage is asked for other nodes' commits at least.
 const FOLLOW: Duration = Duration::from_secs(2);
 /// How often a checkpoint is made although little was written.
 const CHECKPOINT: Duration = Duration::from_mins(5);
+/// How often it is asked whether the node's image is out of date.
+const IMAGE_LOOK: Duration = Duration::from_secs(5);
+/// So many looks pass between two images at least.
+const IMAGE_LOOKS: u32 = 12;
 
 /// Starts everything.
 pub(crate) fn start(parts: &Parts, packets: &Packets, runtime: &Handle) -> Background {
@@ -55,7 +59,7 @@ pub(crate) fn start(parts: &Parts, packets: &Packets, runtime: &Handle) -> Backg
         ledger: Arc::clone(&parts.recovered.ledger),
         applied: Arc::clone(&parts.ledger_applied),
         holder: parking_lot::Mutex::new(holder),
-        last: AtomicU64::new(0),
+        last: AtomicU64::new(parts.recovered.checkpointed),
     });
     if let Some(journal) = journal {
         applier = spawn_applier(parts, &journal, runtime);
@@ -65,7 +69,7 @@ pub(crate) fn start(parts: &Parts, packets: &Packets, runtime: &Handle) -> Backg
             Arc::clone(&packets.lane),
             Arc::clone(&parts.clock) as _,
         )));
-        tasks.push(runtime.spawn(watch(parts.health.clone(), packets.shared.clone(), Arc::clone(&journal))));
+        tasks.push(runtime.spawn(Watch::of(parts, packets, &journal).run()));
         let every = parts.config.journal.checkpoint_every_bytes;
         tasks.push(runtime.spawn(checkpoint_loop(Arc::clone(&checkpoints), Arc::clone(&journal), every)));
     }
@@ -74,7 +78,8 @@ pub(crate) fn start(parts: &Parts, packets: &Packets, runtime: &Handle) -> Backg
         path: recovery::image_path(&parts.config),
         publisher: Arc::clone(&parts.recovered.publisher),
         vault: Arc::clone(&parts.recovered.vault),
-        writing: parking_lot::Mutex::new(()),
+        written: parking_lot::Mutex::new(0),
+        ready: tokio::sync::Notify::new(),
     });
     tasks.push(runtime.spawn(write_images(Arc::clone(&image))));
     tasks.push(runtime.spawn(purge(parts.app.clone(), parts.config.limits.retention_days)));
@@ -90,6 +95,20 @@ pub(crate) fn start(parts: &Parts, packets: &Packets, runtime: &Handle) -> Backg
 }
 
 impl Background {
+    /// Before the first start is called ready its image is written: from then on the node starts without its database. Later
+    /// starts have one, perhaps a little older, and do not wait for its successor.
+    pub(crate) async fn keep_first_image(&self) {
+        let image = Arc::clone(&self.image);
+        if !image.path.exists() {
+            let _ = tokio::task::spawn_blocking(move || image.write()).await;
+        }
+    }
+
+    /// Writes the image of what this start brought.
+    pub(crate) fn keep_image(&self) {
+        self.image.ready.notify_one();
+    }
+
     /// Stops in order: tasks, applier (after what is durable), journal, a last checkpoint and image.
     pub(crate) fn stop(mut self, parts: &Parts, packets: &mut Packets, patience: Duration) {
         for task in &self.tasks {
@@ -192,30 +211,6 @@ fn submit(ledger: &Ledger, lane: &Lane, records: &[Record]) {
     }
 }
 
-/// Shows the packet path whether the journal takes records.
-async fn watch(
-    health: Arc<crate::telemetry::http::Health>,
-    shared: Arc<crate::servers::Shared>,
-    journal: Arc<Journal>,
-) {
-    let mut turn = tokio::time::interval(WATCH);
-    let mut before = None;
-    loop {
-        turn.tick().await;
-        let now = journal.unavailable();
-        shared.journal_available.store(now.is_none(), Ordering::Relaxed);
-        if now != before {
-            if let Some(reason) = now {
-                tracing::error!(%reason, "the journal takes no records: nothing new is granted or acknowledged");
-            } else {
-                tracing::info!("the journal takes records again");
-            }
-            health.set_degraded("journal", now.map(|reason| reason.to_string()));
-            before = now;
-        }
-    }
-}
-
 /// Where and how checkpoints are made.
 pub(crate) struct Checkpoints {
     directory: std::path::PathBuf,
@@ -226,6 +221,17 @@ pub(crate) struct Checkpoints {
 }
 
 impl Checkpoints {
+    /// Whether a start would have to read so many records after the last checkpoint, those included that this start read,
+    /// that it took a good part of a second, and longer than the checkpoint itself takes.
+    fn has_many_records_behind(&self) -> bool {
+        let behind = self.applied.load(Ordering::Acquire).saturating_sub(self.last.load(Ordering::Acquire));
+        let known = || {
+            let (sessions, leases) = self.ledger.totals();
+            sessions + leases
+        };
+        behind >= CHECKPOINT_RECORDS_MIN && behind >= known()
+    }
+
     fn make(&self) {
         // One at a time: the one that was begun before the stop goes on beside it, and both write the same new file.
         let holder = self.holder.lock();
@@ -258,7 +264,10 @@ async fn checkpoint_loop(checkpoints: Arc<Checkpoints>, journal: Arc<Journal>, e
         let bytes = journal.stats().record_bytes;
         // At its bound the journal waits for segments to be let go, and a checkpoint may be what keeps them.
         let is_full = journal.unavailable() == Some(Unavailable::BacklogFull);
-        if bytes.saturating_sub(at_bytes) < every_bytes && since < CHECKPOINT.as_secs() && !is_full {
+        let is_due = bytes.saturating_sub(at_bytes) >= every_bytes
+            || checkpoints.has_many_records_behind()
+            || since >= CHECKPOINT.as_secs();
+        if !is_due && !is_full {
             continue;
         }
         let checkpoints = Arc::clone(&checkpoints);
@@ -283,38 +292,47 @@ struct ImageFile {
     path: std::path::PathBuf,
     publisher: Arc<Publisher>,
     vault: Arc<crate::vault::Vault>,
-    /// A write that began before the stop goes on beside it: two at once would spoil each other's file.
-    writing: parking_lot::Mutex<()>,
+    /// The seq that was written last. A write that began before the stop goes on beside it: two at once would spoil each
+    /// other's file.
+    written: parking_lot::Mutex<u64>,
+    /// Told once when the daemon is ready: what the start brought is written at once.
+    ready: tokio::sync::Notify,
 }
 
 impl ImageFile {
-    fn write(&self) -> bool {
-        let _writing = self.writing.lock();
-        let written = image::write(&self.path, &self.publisher.load_full(), self.vault.as_ref());
-        if let Err(error) = &written {
-            tracing::warn!(%error, "the node's image could not be written");
+    /// Writes the image unless it says already what is decided by. Without desired state there is nothing to keep.
+    fn write(&self) {
+        let mut written = self.written.lock();
+        let snapshot = self.publisher.load_full();
+        if snapshot.seq() == *written {
+            return;
         }
-        written.is_ok()
+        match image::write(&self.path, &snapshot, self.vault.as_ref()) {
+            Ok(_) => *written = snapshot.seq(),
+            Err(error) => tracing::warn!(%error, "the node's image could not be written"),
+        }
     }
 }
 
-/// Writes the node's image whenever desired state has moved, at most once a minute.
+/// Writes the node's image when the daemon is ready, then whenever desired state has moved, at most once a minute.
 async fn write_images(file: Arc<ImageFile>) {
-    let mut turn = tokio::time::interval(Duration::from_secs(5));
-    let mut written = 0;
-    let mut quiet = 0_u32;
+    let mut turn = tokio::time::interval(IMAGE_LOOK);
+    let mut quiet = 0;
     loop {
-        turn.tick().await;
-        let seq = file.publisher.seq();
-        quiet += 1;
-        if seq == written || (quiet < 12 && written != 0) {
+        let is_due = tokio::select! {
+            () = file.ready.notified() => true,
+            _ = turn.tick() => {
+                quiet += 1;
+                quiet > IMAGE_LOOKS && *file.written.lock() != file.publisher.seq()
+            }
+        };
+        if !is_due {
             continue;
         }
+        quiet = 0;
         let file = Arc::clone(&file);
-        match tokio::task::spawn_blocking(move || file.write()).await {
-            Ok(true) => (written, quiet) = (seq, 0),
-            Ok(false) => {}
-            Err(_) => return,
+        if tokio::task::spawn_blocking(move || file.write()).await.is_err() {
+            return;
         }
     }
 }
@@ -324,6 +342,10 @@ async fn purge(app: Arc<App>, retention_days: u32) {
     let mut turn = tokio::time::interval(Duration::from_hours(1));
     loop {
         turn.tick().await;
+        // Nobody gets back what a wrong clock called old.
+        if app.clock_doubt().is_some() {
+            continue;
+        }
         let today = app.parts().clock.now().stamp.day();
         let before = today.saturating_sub(retention_days);
         loop {
@@ -389,4 +411,23 @@ pub(crate) fn refresh(
 /// A count as a gauge shows it.
 fn shown(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checkpoint_is_due_when_a_start_would_read_records_for_long_those_of_the_last_start_included() {
+        let checkpoints = |recovered_from: u64, applied: u64| Checkpoints {
+            directory: std::path::PathBuf::new(),
+            ledger: Arc::new(Ledger::new()),
+            applied: Arc::new(AtomicU64::new(applied)),
+            holder: parking_lot::Mutex::new(None),
+            last: AtomicU64::new(recovered_from),
+        };
+        assert!(!checkpoints(0, CHECKPOINT_RECORDS_MIN - 1).has_many_records_behind());
+        assert!(checkpoints(0, CHECKPOINT_RECORDS_MIN).has_many_records_behind());
+        assert!(!checkpoints(5_000_000, 5_000_000).has_many_records_behind());
+    }
 }

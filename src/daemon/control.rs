@@ -10,6 +10,7 @@ use axum::middleware::Next;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::background::Background;
 use super::packets::Packets;
 use super::recovery::StartFailure;
 use super::{Bound, Parts, ServeOptions, background};
@@ -36,7 +37,12 @@ pub(crate) fn lower_priority() {
 }
 
 /// Listens, says that it is ready, and waits for the signal to stop.
-pub(crate) async fn run(parts: &Parts, packets: &Packets, options: ServeOptions) -> Result<(), StartFailure> {
+pub(crate) async fn run(
+    parts: &Parts,
+    packets: &Packets,
+    background: &Background,
+    options: ServeOptions,
+) -> Result<(), StartFailure> {
     let mut bound = packets.bound.clone();
     let api = listen(parts.config.api.listen, "the admin API").await?;
     let metrics = listen(parts.config.metrics.listen, "metrics and health").await?;
@@ -58,10 +64,12 @@ pub(crate) async fn run(parts: &Parts, packets: &Packets, options: ServeOptions)
     if let Some(directory) = &definitions {
         apply_definitions(parts, directory).await;
     }
+    background.keep_first_image().await;
     parts.health.set_ready(true);
     parts.app.set_ready(true);
     parts.metrics.ready.set(1);
     announce(parts, &bound, options);
+    background.keep_image();
     let outcome = wait_for_stop(parts, definitions.as_deref()).await;
     parts.app.set_ready(false);
     let _ = stop.send(true);

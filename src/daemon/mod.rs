@@ -10,6 +10,7 @@ mod control;
 mod learned;
 mod packets;
 mod recovery;
+mod watch;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -105,6 +106,7 @@ pub fn serve(config: Config, options: ServeOptions) -> Result<(), StartFailure> 
         options4: knowledge.options4,
         node_name: config.node.name.clone(),
         node_id: config.node.id,
+        clock_doubt: node.clock_doubt,
     });
     let mut parts = Parts {
         app,
@@ -117,11 +119,15 @@ pub fn serve(config: Config, options: ServeOptions) -> Result<(), StartFailure> 
         recovered: node,
         config,
     };
+    if parts.recovered.clock_doubt.is_some() {
+        let what = "far past the last record; nothing ends by itself for now: see `lastmile clock confirm`";
+        parts.health.set_degraded("clock", Some(what.to_owned()));
+    }
     let mut packets = packets::start(&mut parts, &decisions)?;
     // From here on this thread is one more of the control plane's.
     control::lower_priority();
     let background = background::start(&parts, &packets, runtime.handle());
-    let outcome = runtime.block_on(control::run(&parts, &packets, options));
+    let outcome = runtime.block_on(control::run(&parts, &packets, &background, options));
     parts.health.set_ready(false);
     packets.stop_workers();
     background.stop(&parts, &mut packets, STOP_STEP);

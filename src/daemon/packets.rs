@@ -13,12 +13,13 @@ use crate::dhcp::v4::core::Dhcp4Core;
 use crate::ids::{Entropy, SystemEntropy};
 use crate::journal::record::{Record, StartRecord, VERSION};
 use crate::journal::{Journal, Lane, Surroundings};
+use crate::limits::WORKERS_RANGE;
 use crate::net::{ListenOptions, UdpListener, Waiter};
 use crate::radius::duplicate::DuplicateCache;
 use crate::radius::{AcctCore, AuthCore};
 use crate::servers::waiting::Mailbox;
 use crate::servers::{Cores, Endpoint, LedgerSink, Shared, Worker};
-use crate::time::Clock;
+use crate::time::{Clock, Stamp};
 
 /// The running packet path.
 pub(crate) struct Packets {
@@ -27,14 +28,13 @@ pub(crate) struct Packets {
     /// For the daemon's own records.
     pub(crate) lane: Arc<Lane>,
     pub(crate) bound: Bound,
+    /// Whether the journal took the record of this start, with all there is to it.
+    pub(crate) start_written: bool,
     mailboxes: Vec<Arc<Mailbox>>,
     workers: Vec<JoinHandle<()>>,
 }
 
-/// A ticket names its worker in eight bits, and the daemon needs a journal lane of its own besides theirs.
-const WORKERS_MAX: usize = 255;
-
-/// Worker threads: one per core unless configured otherwise.
+/// Worker threads: one per core, as far as the configuration would take so many, unless it says otherwise.
 pub(crate) fn worker_count(config: &Config) -> usize {
     let asked = config
         .radius
@@ -42,9 +42,10 @@ pub(crate) fn worker_count(config: &Config) -> usize {
         .map_or(0, |radius| radius.workers)
         .max(config.dhcp4.as_ref().map_or(0, |dhcp4| dhcp4.workers));
     if asked > 0 {
-        asked.min(WORKERS_MAX)
+        asked
     } else {
-        std::thread::available_parallelism().map_or(1, usize::from).min(WORKERS_MAX)
+        let most = *WORKERS_RANGE.end() as usize;
+        std::thread::available_parallelism().map_or(1, usize::from).min(most)
     }
 }
 
@@ -60,7 +61,7 @@ pub(crate) fn start(parts: &mut Parts, decisions: &Arc<DecisionRing>) -> Result<
         waiters.iter().map(|waiter| Arc::new(Mailbox::new(waiter.wake()))).collect();
     let (journal, mut lanes) = start_journal(parts, &mailboxes)?;
     let lane = lanes.pop().map(Arc::new).ok_or_else(|| StartFailure::JournalRefused("no lane".to_owned()))?;
-    note_start(parts, &lane);
+    let start_written = note_start(parts, &lane);
     let class = Arc::clone(&parts.recovered.class);
     let duplicates = Arc::new(DuplicateCache::new(parts.config.limits.duplicate_entries));
     let cores = Cores {
@@ -79,7 +80,7 @@ pub(crate) fn start(parts: &mut Parts, decisions: &Arc<DecisionRing>) -> Result<
         activity: Arc::clone(&parts.app.parts().activity),
         metrics: Arc::clone(&parts.metrics),
         clock: Arc::clone(&parts.clock),
-        journal_available: AtomicBool::new(true),
+        journal_available: AtomicBool::new(journal.unavailable().is_none()),
         stopping: AtomicBool::new(false),
     });
     let mut workers = Vec::with_capacity(count);
@@ -93,7 +94,7 @@ pub(crate) fn start(parts: &mut Parts, decisions: &Arc<DecisionRing>) -> Result<
                 .map_err(|source| StartFailure::Io { doing: "start a worker thread".to_owned(), source })?,
         );
     }
-    Ok(Packets { shared, journal: Some(Arc::new(journal)), lane, bound, mailboxes, workers })
+    Ok(Packets { shared, journal: Some(Arc::new(journal)), lane, bound, start_written, mailboxes, workers })
 }
 
 impl Packets {
@@ -177,12 +178,16 @@ fn start_journal(
 
 /// Writes down that this node serves again, and until when no lease may end. The ledger knows at once; the record is for the
 /// next recovery, so nobody waits for it. A journal that takes nothing now (the disk or the backlog is full) is no reason
-/// not to answer those who are known.
-fn note_start(parts: &Parts, lane: &Lane) {
+/// not to answer those who are known: the watch writes it later. Returns whether the journal took everything.
+fn note_start(parts: &Parts, lane: &Lane) -> bool {
     let now = parts.clock.now().stamp;
-    let record = Record::Start(StartRecord { at: now, hold_until: parts.recovered.hold_until });
+    let holds = parts.recovered.holds;
+    let record = Record::Start(StartRecord { at: now, hold_until: holds.leases });
     parts.recovered.ledger.apply(u64::MAX, &record);
-    if let Err(refused) = lane.submit(record.kind(), VERSION, None, |buffer| record.encode(buffer)) {
+    parts.recovered.ledger.extend_holds(holds);
+    let submitted = lane.submit(record.kind(), VERSION, None, |buffer| record.encode(buffer));
+    if let Err(refused) = &submitted {
         tracing::error!(%refused, "the journal takes no records: only what is known already is answered");
     }
+    submitted.is_ok() && holds.accepts == Stamp::ZERO
 }

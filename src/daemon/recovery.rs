@@ -11,11 +11,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::ServeOptions;
+use crate::app::clock::ClockDoubt;
 use crate::config::Config;
 use crate::ids::{PoolId, SystemEntropy, TenantId, Uid};
 use crate::journal::record::Record;
 use crate::journal::{self, Recovered, Sequence};
-use crate::ledger::{self, Ledger, PoolLedger};
+use crate::ledger::{Holds, Ledger, PoolLedger};
+use crate::limits::SESSION_TIMEOUT_DEFAULT_SECS;
 use crate::radius::wire::class::ClassKey;
 use crate::secret::{Secret, constant_time_eq};
 use crate::snapshot::Snapshot;
@@ -102,8 +104,10 @@ pub(crate) struct Node {
     pub(crate) applied: u64,
     /// Sequence after which the journal is needed by the checkpoint on disk.
     pub(crate) checkpointed: u64,
-    /// No lease ends before this (FIELD R3).
-    pub(crate) hold_until: Stamp,
+    /// Until when nothing ends by itself because of how this start went (FIELD R3, fault F9).
+    pub(crate) holds: Holds,
+    /// Why the wall clock is not believed.
+    pub(crate) clock_doubt: Option<ClockDoubt>,
 }
 
 /// A wall clock this far past the last record is not believed at once (fault F9), in milliseconds.
@@ -145,19 +149,25 @@ pub(crate) async fn recover(
             source,
         })?);
     let mut journal_config = journal_config(config, epoch, options);
-    let mut last_at = Stamp::ZERO;
     let mut visit = |item: journal::Record<'_>| -> Result<(), journal::VisitError> {
         let record = Record::decode(item.kind, item.version, item.payload)?;
-        last_at = last_at.max(record.at());
         ledger.apply(item.sequence.0, &record);
         Ok(())
     };
+    let began = clock.now().tick;
     let recovered = journal::recover(disk.as_ref(), &journal_config, Sequence(from), &mut visit)?;
+    let read_ms = clock.now().tick.since(began) / 1_000_000;
+    let records = recovered.next.0.saturating_sub(1).saturating_sub(from);
+    let per_second = records.saturating_mul(1000) / read_ms.max(1);
+    tracing::info!(records, read_ms, per_second, from, clean = recovered.clean, "the journal is read back");
     for lost in &recovered.lost {
         tracing::error!(file = %lost.file, first = lost.first.0, last = lost.last.0, "journal records are lost");
     }
     journal_config.epoch = epoch.max(recovered.newest_epoch.unwrap_or(1)).max(1);
-    let hold_until = hold(clock, last_at, recovered.clean, &publisher);
+    let (holds, clock_doubt) = hold(clock, &ledger, recovered.clean, &publisher.load());
+    if !recovered.clean {
+        ledger.settle(clock.now().stamp);
+    }
     let applied = recovered.next.0.saturating_sub(1).max(from);
     Ok(Node {
         storage,
@@ -170,7 +180,8 @@ pub(crate) async fn recover(
         journal: Some(recovered),
         applied,
         checkpointed: from,
-        hold_until,
+        holds,
+        clock_doubt,
     })
 }
 
@@ -182,20 +193,34 @@ fn make_directory(path: &std::path::Path) -> Result<(), StartFailure> {
         .map_err(|source| StartFailure::Directory { path: path.to_owned(), source })
 }
 
-/// Raises the timeline past the last record, and says until when no lease may end.
-fn hold(clock: &SteadyClock, last_at: Stamp, clean: bool, publisher: &Publisher) -> Stamp {
-    let ahead = clock.now().stamp.since(last_at);
-    clock.raise_to(last_at);
-    let jumped = last_at > Stamp::ZERO && ahead > CLOCK_JUMP_MS;
-    if jumped {
-        tracing::warn!(last_record = %last_at, "the clock is more than a day past the last record; no lease ends before the longest one has passed");
+/// Raises the timeline past the last record, and says until when nothing may end by itself, and whether the wall clock is
+/// believed (fault F9).
+fn hold(
+    clock: &SteadyClock,
+    ledger: &Ledger,
+    clean: bool,
+    snapshot: &Snapshot,
+) -> (Holds, Option<ClockDoubt>) {
+    let last_record = ledger.newest();
+    let jumped = last_record > Stamp::ZERO && clock.now().stamp.since(last_record) > CLOCK_JUMP_MS;
+    clock.raise_to(last_record);
+    let leases = snapshot.networks().map(|network| u64::from(network.spec.lease_time));
+    let lease = leases.max().unwrap_or(LEASE_DEFAULT_SECS);
+    let unclean = |from: Stamp| Holds {
+        leases: if clean { Stamp::ZERO } else { from.plus_secs(lease) },
+        accepts: Stamp::ZERO,
+    };
+    let now = clock.now().stamp;
+    if !jumped {
+        return (unclean(now), None);
     }
-    if clean && !jumped {
-        return Stamp::ZERO;
-    }
-    let snapshot = publisher.load();
-    let longest = snapshot.networks().map(|network| u64::from(network.spec.lease_time)).max();
-    ledger::hold_until(clock.now().stamp, longest.unwrap_or(LEASE_DEFAULT_SECS))
+    // Sessions were to end by the time that had passed, too, not by the time that the clock leapt over.
+    let timeouts = snapshot.plans().filter_map(|plan| plan.spec.session_timeout);
+    let timeout = timeouts.chain([SESSION_TIMEOUT_DEFAULT_SECS]).max().map_or(0, u64::from);
+    let holds = Holds { leases: now.plus_secs(lease), accepts: now.plus_secs(timeout) };
+    tracing::warn!(%last_record, %now, "the clock is more than a day past the last record: nothing ends by itself before the longest lease, or Session-Timeout, has passed; `lastmile clock confirm` if the clock is right");
+    let holds_if_right = unclean(last_record).or_later(ledger.holds());
+    (holds, Some(ClockDoubt { last_record, holds_if_right }))
 }
 
 fn journal_config(config: &Config, epoch: u32, options: ServeOptions) -> journal::Config {

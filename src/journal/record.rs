@@ -280,8 +280,20 @@ pub struct NasRecord {
 pub struct StartRecord {
     /// When.
     pub at: Stamp,
-    /// No lease ends before this stamp: renewals written without being waited for may have been lost (FIELD R3).
+    /// No lease ends before this stamp, nor before what was said earlier: renewals written without being waited for may have been lost (FIELD R3).
     pub hold_until: Stamp,
+}
+
+/// Until when nothing ends by itself, from now on: an operator's word that the clock is right, or what the journal would not take
+/// when this node started.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HoldRecord {
+    /// When.
+    pub at: Stamp,
+    /// No lease ends before this stamp; replaces what was said before.
+    pub leases: Stamp,
+    /// No Session-Timeout ends before this stamp; replaces what was said before.
+    pub accepts: Stamp,
 }
 
 /// Any record.
@@ -297,6 +309,8 @@ pub enum Record {
     Nas(NasRecord),
     /// See [`StartRecord`].
     Start(StartRecord),
+    /// See [`HoldRecord`].
+    Hold(HoldRecord),
 }
 
 /// Frame kinds below this one are the journal's own.
@@ -306,6 +320,7 @@ const KIND_RELEASE: u8 = 17;
 const KIND_SESSION: u8 = 18;
 const KIND_NAS: u8 = 19;
 const KIND_START: u8 = 20;
+const KIND_HOLD: u8 = 21;
 
 /// Version written by this program, for every kind.
 pub const VERSION: u8 = 1;
@@ -342,6 +357,7 @@ impl Record {
             Self::Session(_) => KIND_SESSION,
             Self::Nas(_) => KIND_NAS,
             Self::Start(_) => KIND_START,
+            Self::Hold(_) => KIND_HOLD,
         }
     }
 
@@ -351,7 +367,7 @@ impl Record {
             Self::Grant(record) => Some(record.holder),
             Self::Release(record) => Some(record.holder),
             Self::Session(record) => Some(record.holder),
-            Self::Nas(_) | Self::Start(_) => None,
+            Self::Nas(_) | Self::Start(_) | Self::Hold(_) => None,
         }
     }
 
@@ -363,6 +379,7 @@ impl Record {
             Self::Session(record) => record.at,
             Self::Nas(record) => record.at,
             Self::Start(record) => record.at,
+            Self::Hold(record) => record.at,
         }
     }
 
@@ -376,6 +393,7 @@ impl Record {
             Self::Session(record) => postcard::serialize_with_flavor(record, sink),
             Self::Nas(record) => postcard::serialize_with_flavor(record, sink),
             Self::Start(record) => postcard::serialize_with_flavor(record, sink),
+            Self::Hold(record) => postcard::serialize_with_flavor(record, sink),
         };
     }
 
@@ -391,6 +409,7 @@ impl Record {
             KIND_SESSION => postcard::from_bytes(payload).map(Self::Session).map_err(damaged),
             KIND_NAS => postcard::from_bytes(payload).map(Self::Nas).map_err(damaged),
             KIND_START => postcard::from_bytes(payload).map(Self::Start).map_err(damaged),
+            KIND_HOLD => postcard::from_bytes(payload).map(Self::Hold).map_err(damaged),
             _ => Err(RecordError::Unknown { kind, version }),
         }
     }
@@ -458,6 +477,7 @@ mod tests {
                 on: true,
             }),
             Record::Start(StartRecord { at: Stamp(4), hold_until: Stamp(9) }),
+            Record::Hold(HoldRecord { at: Stamp(5), leases: Stamp(8), accepts: Stamp(9) }),
         ]
     }
 

@@ -105,6 +105,12 @@ pub enum Denied {
     },
     /// A grant for the same slot is waiting for the journal: the client will ask again.
     InFlight,
+    /// After an unclean stop the addresses that are left are kept for who had them last, for a while: the client will ask
+    /// again.
+    Settling {
+        /// The last pool tried.
+        pool: PoolId,
+    },
 }
 
 /// One address or prefix to answer with.
@@ -144,6 +150,8 @@ struct KnownGrant {
     pool: PoolId,
     live: bool,
     leaving: bool,
+    /// Whether it was last given through a NAS.
+    radius: bool,
 }
 
 impl Ledger {
@@ -215,6 +223,7 @@ impl Ledger {
                 pool: grant.pool,
                 live: grant.live,
                 leaving: grant.leaving != Stamp::ZERO,
+                radius: grant.nas != NasId::default(),
             });
         let stands = known.filter(|known| known.live && !known.leaving);
         if let Some(known) = stands
@@ -249,7 +258,8 @@ impl Ledger {
         });
         // An assignment by name and one's own last address are known without the journal: nobody else can be given
         // them while it is reserved, and after a crash they are found again (FIELD R3).
-        let returning = known.is_some_and(|known| known.prefix == prefix);
+        // What was last a lease is not among what recovery keeps for that (see `hold`).
+        let returning = known.is_some_and(|known| known.prefix == prefix && known.radius);
         let assigned = matches!(want.source, WantSource::Fixed(_));
         if (returning || assigned) && request.lease.is_none() {
             admission.write.push(record);
@@ -342,7 +352,11 @@ impl Ledger {
             }
             last = Some(pool.id);
         }
-        Err(last.map_or(Denied::NoPool { role }, |pool| Denied::Exhausted { pool, role }))
+        let Some(last) = last else { return Err(Denied::NoPool { role }) };
+        if ledgers().any(|pool| pool.keeps_for_last_holders(request.now)) {
+            return Err(Denied::Settling { pool: last });
+        }
+        Err(Denied::Exhausted { pool: last, role })
     }
 }
 
@@ -385,10 +399,17 @@ fn reuse(
         return;
     };
     let (role, pool) = (grant.role, grant.pool);
-    let durable_ends_at = grant.durable_ends_at;
+    let durable_ends_at = if grant.lease.is_some() { grant.durable_ends_at } else { Stamp::ZERO };
     admission.addresses.push(GrantedAddress { role, prefix, pool, durable_ends_at });
     let Some(_) = request.lease else {
-        // Volatile: after an unclean stop nothing ends before `hold_until`.
+        // What is assigned by name is given to nobody else whatever a crash forgets.
+        let named = || {
+            let service = (request.fixed_holder)(request.space.key(), prefix);
+            service.is_some_and(|service| service.0 == request.holder.0)
+        };
+        if grant.lease.is_none() && request.ends_at > grant.durable_ends_at && !named() {
+            admission.write.push(Record::Grant(later_end(request, number, grant)));
+        }
         grant.accepted_until = grant.accepted_until.max(request.ends_at);
         if grant.lease.is_none() {
             grant.ends_at = grant.accepted_until;
@@ -407,6 +428,17 @@ fn reuse(
         undo.push(slot.reserve(request.space, (role, prefix, pool), record.at));
         admission.wait_for.push(Record::Grant(record));
     }
+}
+
+/// The record by which a crash does not forget until when this Accept allows the address to be used. It allows a quarter more
+/// than was said, so that a line that redials all the time writes a few records a day and not one each time.
+fn later_end(request: &AdmitRequest<'_>, slot: u8, grant: &Grant) -> GrantRecord {
+    let (role, prefix, pool) = (grant.role, grant.prefix, grant.pool);
+    let spare_ms = request.ends_at.since(request.now) / 4;
+    let mut record = grant_record(request, slot, role, prefix, pool, request.now);
+    record.ends_at = Stamp(record.ends_at.0.saturating_add(spare_ms));
+    record.renewal = true;
+    record
 }
 
 /// Live grants of the slot that the policy no longer gives are left, unless a lease still stands on them. A login shows

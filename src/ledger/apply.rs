@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 
 use super::Ledger;
 use super::apart::Stand;
+use super::hold::Holds;
 use super::holder::{Grant, HolderState, Session, Slot, Stage, is_space};
 use super::pool::Taken;
 use crate::ids::{NasId, PoolId};
@@ -24,11 +25,15 @@ const DECLINE_SECS: u64 = 3_600;
 impl Ledger {
     /// Applies one committed record.
     pub fn apply(&self, sequence: u64, record: &Record) {
+        self.newest.fetch_max(record.at().0, Ordering::AcqRel);
         let Some(holder) = record.holder() else {
             match record {
                 Record::Nas(nas) => self.note_restart(nas.nas, nas.at),
                 Record::Start(start) => {
-                    self.hold_until.fetch_max(start.hold_until.0, Ordering::AcqRel);
+                    self.hold.extend(Holds { leases: start.hold_until, accepts: Stamp::ZERO });
+                }
+                Record::Hold(hold) => {
+                    self.hold.replace(Holds { leases: hold.leases, accepts: hold.accepts });
                 }
                 Record::Grant(_) | Record::Release(_) | Record::Session(_) => {}
             }
@@ -53,7 +58,7 @@ impl Ledger {
                 let state = shard.holders.entry(holder.0).or_default();
                 self.apply_session(state, session);
             }
-            Record::Nas(_) | Record::Start(_) => {}
+            Record::Nas(_) | Record::Start(_) | Record::Hold(_) => {}
         }
     }
 
@@ -88,6 +93,10 @@ impl Ledger {
         let known =
             slot.grants.iter_mut().find(|grant| grant.prefix == record.prefix && of_record(&grant.space));
         if let Some(known) = known {
+            if record.renewal && !known.live && record.at <= known.since {
+                // Decided before the grant was left, and overtaken by the record that says so.
+                return;
+            }
             let opened = !known.live || !record.renewal || known.pool != record.pool;
             let moved_from = Some(known.pool).filter(|pool| known.live && *pool != record.pool);
             renew(known, record, promised);
@@ -255,6 +264,8 @@ fn renew(grant: &mut Grant, record: &GrantRecord, promised: Stamp) {
         grant.accepted_until = record.ends_at.max(promised).max(stands_until);
         if grant.lease.is_none() {
             grant.ends_at = grant.accepted_until;
+            let known = if stood { grant.durable_ends_at } else { Stamp::ZERO };
+            grant.durable_ends_at = record.ends_at.max(known);
         }
     }
     grant.live = true;
@@ -304,9 +315,4 @@ fn forget_oldest(slot: &mut Slot) {
         let Some((index, _)) = oldest else { return };
         slot.grants.remove(index);
     }
-}
-
-/// A stamp that no lease outlives after an unclean stop: see [`crate::journal::record::StartRecord`].
-pub fn hold_until(now: Stamp, longest_lease_secs: u64) -> Stamp {
-    now.plus_secs(longest_lease_secs)
 }

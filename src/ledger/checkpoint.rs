@@ -9,14 +9,15 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::image::{DeclinedImage, ShardImage, SlotImage, TailImage, slot_image};
-use super::{Ledger, SHARDS};
+use super::image::{DeclinedImage, ShardImage, SlotImage, TailImage, TailImageV1, slot_image};
+use super::{Holds, Ledger, SHARDS};
 use crate::ids::NasId;
 use crate::journal::record::Holder;
 use crate::time::Stamp;
 
 const MAGIC: &[u8; 8] = b"LASTMCKP";
-const VERSION: u16 = 1;
+/// Version 2 added the stamp of the newest record, and the hold of Accepts.
+const VERSION: u16 = 2;
 
 /// Sequences up to which each shard is current.
 pub type ShardPositions = Vec<u64>;
@@ -71,10 +72,13 @@ impl Ledger {
             let id = pool.id;
             pool.declined_addresses().into_iter().map(move |known| DeclinedImage::new(id, known))
         });
+        let holds = self.holds();
         TailImage {
-            hold_until: self.hold_until().0,
+            hold_until: holds.leases.0,
+            hold_accepts_until: holds.accepts.0,
             restarted: self.restarted.lock().iter().map(|(nas, at)| (*nas, at.0)).collect(),
             declined: declined.collect(),
+            newest: self.newest().0,
         }
     }
 
@@ -93,7 +97,8 @@ impl Ledger {
         for _ in 0..SHARDS {
             images.push(section(&mut rest)?);
         }
-        let tail: TailImage = section(&mut rest)?;
+        let tail: TailImage =
+            if version == 1 { section::<TailImageV1>(&mut rest)?.into() } else { section(&mut rest)? };
         let mut oldest = u64::MAX;
         for (shard, image) in self.shards.iter().zip(images) {
             oldest = oldest.min(image.applied);
@@ -107,7 +112,8 @@ impl Ledger {
     }
 
     fn restore_tail(&self, tail: TailImage) {
-        self.hold_until.fetch_max(tail.hold_until, std::sync::atomic::Ordering::AcqRel);
+        self.extend_holds(Holds { leases: Stamp(tail.hold_until), accepts: Stamp(tail.hold_accepts_until) });
+        self.newest.fetch_max(tail.newest, std::sync::atomic::Ordering::AcqRel);
         let restarted: Vec<(NasId, u64)> = tail.restarted;
         for (nas, at) in restarted {
             self.note_restart(nas, Stamp(at));

@@ -33,7 +33,8 @@ pub struct Grant {
     pub ends_at: Stamp,
     /// Until when an Accept stands on it ([`Stamp::MAX`] without Session-Timeout); zero when none does.
     pub accepted_until: Stamp,
-    /// End of the lease as the journal has it: what may be promised while the journal is unavailable. Zero without lease.
+    /// End as the journal has it, of the lease or without one of the last Accept: what may be promised while the journal is
+    /// unavailable, and what recovery will know.
     pub durable_ends_at: Stamp,
     /// When a record that ends it was last decided; zero when none is on its way. Volatile: whoever comes back to the
     /// grant meanwhile gets a record of its own, decided later than this.

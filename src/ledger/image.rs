@@ -37,8 +37,8 @@ struct GrantImage {
     network: NetworkId,
     live: bool,
     since: u64,
-    /// End of the lease as the journal has it; zero without one.
-    lease_ends_at: u64,
+    /// End as the journal has it.
+    durable_ends_at: u64,
     accepted_until: u64,
     lease: Option<LeaseFacts>,
     nas: NasId,
@@ -68,6 +68,25 @@ pub(super) struct TailImage {
     pub(super) hold_until: u64,
     pub(super) restarted: Vec<(NasId, u64)>,
     pub(super) declined: Vec<DeclinedImage>,
+    /// No Accept ends before this stamp.
+    pub(super) hold_accepts_until: u64,
+    /// Stamp of the newest record applied.
+    pub(super) newest: u64,
+}
+
+/// The same as version 1 wrote it.
+#[derive(Deserialize)]
+pub(super) struct TailImageV1 {
+    hold_until: u64,
+    restarted: Vec<(NasId, u64)>,
+    declined: Vec<DeclinedImage>,
+}
+
+impl From<TailImageV1> for TailImage {
+    fn from(old: TailImageV1) -> Self {
+        let TailImageV1 { hold_until, restarted, declined } = old;
+        Self { hold_until, restarted, declined, hold_accepts_until: 0, newest: 0 }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -106,7 +125,7 @@ impl SlotImage {
 }
 
 fn restored_grant(image: GrantImage, space: &dyn Fn(TenantId, &[u8]) -> Arc<Space>) -> Grant {
-    let (lease_end, accepted_until) = (Stamp(image.lease_ends_at), Stamp(image.accepted_until));
+    let (durable_ends_at, accepted_until) = (Stamp(image.durable_ends_at), Stamp(image.accepted_until));
     Grant {
         prefix: image.prefix,
         role: image.role,
@@ -115,9 +134,9 @@ fn restored_grant(image: GrantImage, space: &dyn Fn(TenantId, &[u8]) -> Arc<Spac
         network: image.network,
         live: image.live,
         since: Stamp(image.since),
-        ends_at: if image.lease.is_some() { lease_end } else { accepted_until },
+        ends_at: if image.lease.is_some() { durable_ends_at } else { accepted_until },
         accepted_until,
-        durable_ends_at: lease_end,
+        durable_ends_at,
         leaving: Stamp::ZERO,
         declined: false,
         lease: image.lease.map(Box::new),
@@ -146,7 +165,7 @@ fn grant_image(grant: &Grant) -> GrantImage {
         network: grant.network,
         live: grant.live,
         since: grant.since.0,
-        lease_ends_at: grant.durable_ends_at.0,
+        durable_ends_at: grant.durable_ends_at.0,
         accepted_until: grant.accepted_until.0,
         lease: grant.lease.as_deref().cloned(),
         nas: grant.nas,

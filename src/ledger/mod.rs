@@ -22,6 +22,7 @@ mod apart;
 mod apply;
 mod checkpoint;
 mod find;
+mod hold;
 pub mod holder;
 mod image;
 mod layout;
@@ -47,8 +48,8 @@ use crate::time::Stamp;
 
 pub use account::{Accounted, AccountingFacts, Known};
 pub use admit::{Admission, AdmitRequest, Denied, FixedHolder, GrantedAddress, Want, WantSource};
-pub use apply::hold_until;
 pub use checkpoint::{Checkpoint, CheckpointError, ShardPositions};
+pub use hold::Holds;
 pub use holder::{Grant, HolderState, Pending, Session, Slot};
 pub use lease::{Offered, RenewalBasis};
 pub use pool::{PoolCounts, PoolLedger};
@@ -95,7 +96,8 @@ pub struct Ledger {
     spaces: Mutex<SpreadMap<u64, Arc<Space>>>,
     /// NASes that announced a restart, with the stamp of the announcement.
     restarted: Mutex<BTreeMap<NasId, Stamp>>,
-    hold_until: AtomicU64,
+    hold: hold::Hold,
+    newest: AtomicU64,
     counters: LedgerCounters,
 }
 
@@ -115,7 +117,8 @@ impl Ledger {
             apart: Apart::default(),
             spaces: Mutex::new(SpreadMap::default()),
             restarted: Mutex::new(BTreeMap::new()),
-            hold_until: AtomicU64::new(0),
+            hold: hold::Hold::default(),
+            newest: AtomicU64::new(0),
             counters: LedgerCounters::default(),
         }
     }
@@ -127,7 +130,29 @@ impl Ledger {
 
     /// No lease is treated as ended before this stamp.
     pub fn hold_until(&self) -> Stamp {
-        Stamp(self.hold_until.load(Ordering::Acquire))
+        self.hold.read().leases
+    }
+
+    /// Until when nothing ends by itself.
+    pub fn holds(&self) -> Holds {
+        self.hold.read()
+    }
+
+    /// Lets nothing end by itself before these stamps. A record must say so, too.
+    pub fn extend_holds(&self, to: Holds) {
+        self.hold.extend(to);
+    }
+
+    /// Lets the holds end at these stamps already, on somebody's word that nothing needs them longer. A record must say so,
+    /// too.
+    pub fn end_holds(&self, at: Holds) {
+        self.hold.end(at);
+    }
+
+    /// Stamp of the newest record applied; [`Stamp::ZERO`] when none was. A checkpoint keeps it, so that recovery knows how
+    /// far the timeline had come although it reads no record (fault F9).
+    pub fn newest(&self) -> Stamp {
+        Stamp(self.newest.load(Ordering::Acquire))
     }
 
     /// The shared form of a space.

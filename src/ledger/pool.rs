@@ -13,7 +13,7 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
@@ -119,6 +119,8 @@ pub struct PoolLedger {
     pub space_key: u64,
     /// Whether another pool of the space has some of the same addresses.
     pub(super) overlapped: AtomicBool,
+    /// Until when what was released is kept for its last holder; see [`super::Ledger::settle`].
+    settles_at: AtomicU64,
     inner: Mutex<Tally>,
 }
 
@@ -129,6 +131,7 @@ impl PoolLedger {
             id: PoolId(pool.id),
             space_key: pool.space.key(),
             overlapped: AtomicBool::new(false),
+            settles_at: AtomicU64::new(0),
             inner: Mutex::new(Tally::default()),
         };
         ledger.configure(pool, owns, &mut |_| {});
@@ -205,6 +208,7 @@ impl PoolLedger {
         loop {
             let offset = match inner.next_never_used() {
                 Some(offset) => offset,
+                None if self.is_settling(now) => return None,
                 None => inner.next_released(now)?,
             };
             let prefix = inner.layout.prefix_of(offset)?;
@@ -214,6 +218,23 @@ impl PoolLedger {
             }
             inner.reserve(offset, holder, slot);
             return Some(prefix);
+        }
+    }
+
+    /// Keeps what was released, and is released by then, for its last holder until `until`.
+    pub(super) fn settle(&self, until: Stamp) {
+        self.settles_at.fetch_max(until.0, Ordering::Relaxed);
+    }
+
+    fn is_settling(&self, now: Stamp) -> bool {
+        now.0 < self.settles_at.load(Ordering::Relaxed)
+    }
+
+    /// Whether there is something that a newcomer will get when the pool has settled.
+    pub(super) fn keeps_for_last_holders(&self, now: Stamp) -> bool {
+        self.is_settling(now) && {
+            let inner = self.inner.lock();
+            !inner.layout.draining() && !inner.released.is_empty()
         }
     }
 

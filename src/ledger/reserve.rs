@@ -38,7 +38,7 @@ impl Ledger {
                     let slot = state.slot_mut(session.slot);
                     slot.records_in_flight = slot.records_in_flight.saturating_sub(1);
                 }
-                Record::Release(_) | Record::Nas(_) | Record::Start(_) => {}
+                Record::Release(_) | Record::Nas(_) | Record::Start(_) | Record::Hold(_) => {}
             }
         }
     }

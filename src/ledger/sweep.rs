@@ -25,6 +25,8 @@ const HEARD_LATELY_SECS: u64 = 3_600;
 struct Round<'a> {
     now: Stamp,
     hold_until: Stamp,
+    /// No Accept ends before this, for time alone.
+    hold_accepts_until: Stamp,
     restarted: &'a [(NasId, Stamp)],
 }
 
@@ -41,7 +43,9 @@ impl Ledger {
             let due = |at: &Stamp| now.since(*at) >= RESTART_DOUBT_MS;
             restarted.iter().filter(|(_, at)| due(at)).map(|(nas, at)| (*nas, *at)).collect()
         };
-        let round = Round { now, hold_until: self.hold_until(), restarted: &restarted };
+        let holds = self.holds();
+        let round =
+            Round { now, hold_until: holds.leases, hold_accepts_until: holds.end(), restarted: &restarted };
         let mut shard = shard.lock();
         shard.holders.retain(|holder, state| {
             let holder = Holder(*holder);
@@ -137,7 +141,7 @@ impl Round<'_> {
     }
 
     fn is_timed_out(&self, grant: &Grant) -> bool {
-        let end = grant.accepted_until.max(self.hold_until);
+        let end = grant.accepted_until.max(self.hold_accepts_until);
         grant.accepted_until != Stamp::ZERO && end.0.saturating_add(TIMEOUT_GRACE_MS) <= self.now.0
     }
 
@@ -183,11 +187,11 @@ impl Round<'_> {
                 // A lease may run out while an Accept still stands on the grant.
                 let accepted = match grant.accepted_until {
                     Stamp::ZERO => Stamp::ZERO,
-                    until => Stamp(until.0.saturating_add(TIMEOUT_GRACE_MS)),
+                    until => Stamp(until.max(self.hold_accepts_until).0.saturating_add(TIMEOUT_GRACE_MS)),
                 };
                 (grant.ends_at.max(self.hold_until).max(accepted), ReleaseReason::Expired)
             } else {
-                let end = grant.accepted_until.max(self.hold_until).max(heard_until);
+                let end = grant.accepted_until.max(self.hold_accepts_until).max(heard_until);
                 (Stamp(end.0.saturating_add(TIMEOUT_GRACE_MS)), ReleaseReason::Timeout)
             };
             let held_by_session = grant.lease.is_some() && has_session;

@@ -28,17 +28,13 @@ use crate::ids::{NasId, NetworkId, ServiceId, SessionId, Uid};
 use crate::journal::Durable;
 use crate::journal::record::Holder;
 use crate::ledger::{Admission, AdmitRequest, Denied};
+use crate::limits::{CONFIRM_WINDOW_SECS, SESSION_TIMEOUT_DEFAULT_SECS};
 use crate::model::Mac;
 use crate::model::nas::Accounting;
 use crate::model::pool::ExhaustedAction;
 use crate::model::service::ServiceState;
 use crate::pipeline::{Admitted, Datagram, Outgoing, Protocol, Verdict, World};
 use crate::time::Stamp;
-
-/// Session-Timeout for NASes whose accounting proves nothing, in seconds: the address must come back some day (FIELD R2).
-const SESSION_TIMEOUT_DEFAULT_SECS: u32 = 86_400;
-/// How long an Accept without a Start takes up its slot where accounting is proven, in seconds (FIELD R2).
-const CONFIRM_WINDOW_SECS: u64 = 120;
 
 /// The authentication core.
 #[derive(Debug)]
@@ -193,6 +189,7 @@ impl AuthCore {
                 self.reject(datagram, passed, "address-in-use", decision, out)
             }
             Denied::InFlight => self.port.silence(passed, "grant-in-flight", decision),
+            Denied::Settling { .. } => self.port.silence(passed, "pool-settling", decision),
             Denied::Exhausted { pool, .. } => {
                 let action =
                     world.snapshot.pool(pool.0).map(|pool| pool.exhausted_action).unwrap_or_default();

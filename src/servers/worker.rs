@@ -17,7 +17,9 @@ use crate::journal::record::{Record, VERSION};
 use crate::journal::{Lane, Refused, Ticket};
 use crate::last_outcome::LastOutcomes;
 use crate::ledger::Ledger;
-use crate::limits::{DATAGRAM_AGE_MS_MAX, DATAGRAM_BYTES_MAX};
+use crate::limits::{
+    DATAGRAM_AGE_BELIEVED_MS_MAX, DATAGRAM_AGE_MS_MAX, DATAGRAM_BYTES_MAX, STOP_BATCHES_PER_SOCKET_MAX,
+};
 use crate::nas_activity::NasActivity;
 use crate::net::{Envelope, RecvBatch, SendBatch, UdpListener, Waiter};
 use crate::pipeline::{Datagram, Outgoing, World};
@@ -117,12 +119,19 @@ impl Worker {
         }
     }
 
-    /// Runs until told to stop and nothing waits any more.
+    /// Runs until told to stop; then answers what has come by then, and ends when nothing waits any more.
     pub fn run(mut self) {
         let mut batch = RecvBatch::new();
+        let mut drained = false;
         loop {
             let stopping = self.shared.stopping.load(Ordering::Acquire);
+            if stopping && !drained {
+                self.drain(&mut batch);
+                drained = true;
+            }
             if stopping && self.waiting.is_empty() {
+                self.send_delayed(Tick(u64::MAX));
+                self.flush();
                 return;
             }
             let now = self.shared.clock.now();
@@ -134,20 +143,33 @@ impl Worker {
                     self.receive(index as usize, &mut batch);
                 }
             }
-            self.send_delayed();
+            self.send_delayed(self.shared.clock.now().tick);
             self.flush();
         }
     }
 
-    fn receive(&mut self, index: usize, batch: &mut RecvBatch) {
+    /// Takes what lies in the sockets' buffers: its senders would ask in vain until they try the next server. Bounded,
+    /// because more may come all the while.
+    fn drain(&mut self, batch: &mut RecvBatch) {
+        for index in 0..self.shared.endpoints.len() {
+            for _ in 0..STOP_BATCHES_PER_SOCKET_MAX {
+                if self.receive(index, batch) == 0 {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Takes a batch from a socket; returns how many datagrams it was.
+    fn receive(&mut self, index: usize, batch: &mut RecvBatch) -> usize {
         let shared = Arc::clone(&self.shared);
-        let Some(endpoint) = shared.endpoints.get(index) else { return };
+        let Some(endpoint) = shared.endpoints.get(index) else { return 0 };
         let Ok(received) = batch.recv(&endpoint.listener) else {
             self.metrics.receive_errors.inc();
-            return;
+            return 0;
         };
         if received == 0 {
-            return;
+            return 0;
         }
         let snapshot = shared.publisher.load();
         let at = shared.clock.now();
@@ -157,7 +179,7 @@ impl Worker {
             if let Some(dropped) = datagram.dropped {
                 self.metrics.kernel_drops(index, dropped);
             }
-            let age = datagram.received.map_or(0, |received| realtime.saturating_sub(received));
+            let age = datagram.received.map_or(0, |received| waited_ns(realtime, received));
             if age > DATAGRAM_AGE_MS_MAX * 1_000_000 {
                 // The client has sent it again long since: under overload the oldest go first.
                 self.metrics.stale.inc();
@@ -174,6 +196,7 @@ impl Worker {
             self.serve(&snapshot, index, endpoint.plane, &input, arrived);
         }
         self.flush_socket(index);
+        received
     }
 
     /// Decides about one datagram and does what the verdict says.
@@ -313,8 +336,8 @@ impl Worker {
         }
     }
 
-    fn send_delayed(&mut self) {
-        let now = self.shared.clock.now().tick;
+    /// Sends the delayed replies whose time has come at `now`.
+    fn send_delayed(&mut self, now: Tick) {
         while let Some(late) = self.delayed.due(now) {
             if self.sends.get(late.socket).is_some_and(SendBatch::is_full) {
                 self.flush_socket(late.socket);
@@ -349,6 +372,14 @@ impl Worker {
 /// How long an address stays with a holder that was answered although the journal would not take the record, in seconds.
 const HELD_UNWRITTEN_SECS: u64 = 86_400;
 
+/// How long a datagram waited in the socket's buffer, in nanoseconds, by two readings of the wall clock: the kernel's when
+/// it came and ours now. Zero when the clock was set back or far ahead between the two (fault F9): a step must not silence
+/// the daemon.
+const fn waited_ns(now: u64, received: u64) -> u64 {
+    let waited = now.saturating_sub(received);
+    if waited > DATAGRAM_AGE_BELIEVED_MS_MAX * 1_000_000 { 0 } else { waited }
+}
+
 const fn input_latency(now: Tick, arrived: Tick) -> u64 {
     now.since(arrived)
 }
@@ -360,4 +391,84 @@ fn queue(batch: &mut SendBatch, outgoing: Outgoing, bytes: &[u8]) {
         slot.get_mut(..bytes.len())?.copy_from_slice(bytes);
         Some(bytes.len())
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicU64;
+
+    use crate::dhcp::v4::core::Dhcp4Core;
+    use crate::journal::{Config, Journal, MemoryDisk, Sequence, Surroundings, recover};
+    use crate::net::ListenOptions;
+    use crate::radius::duplicate::DuplicateCache;
+    use crate::radius::wire::class::ClassKey;
+    use crate::radius::{AcctCore, AuthCore};
+    use crate::secret::Secret;
+    use crate::servers::LedgerSink;
+
+    /// Shared parts of a daemon without desired state, with one accounting socket, that is to stop.
+    fn stopping() -> Arc<Shared> {
+        let class = Arc::new(ClassKey::new(&Secret::new(b"class")));
+        let duplicates = Arc::new(DuplicateCache::new(64));
+        let cores = Cores {
+            auth: AuthCore::new(Arc::clone(&class), Arc::clone(&duplicates)),
+            acct: AcctCore::new(class, duplicates),
+            dhcp4: Dhcp4Core::default(),
+        };
+        let options = ListenOptions { timestamps: true, ..ListenOptions::default() };
+        let listener = UdpListener::bind(([127, 0, 0, 1], 0).into(), &options).unwrap();
+        Arc::new(Shared {
+            last: Arc::default(),
+            activity: Arc::default(),
+            publisher: Arc::new(Publisher::new(Snapshot::empty())),
+            ledger: Arc::new(Ledger::new()),
+            cores: Arc::new(cores),
+            endpoints: vec![Endpoint { listener, plane: Plane::Acct }],
+            decisions: Arc::new(DecisionRing::new(1, 512)),
+            metrics: Arc::new(Metrics::new()),
+            clock: Arc::new(SteadyClock::start()),
+            journal_available: AtomicBool::new(true),
+            stopping: AtomicBool::new(true),
+        })
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "a test's client opens a socket of its own")]
+    fn what_lies_in_a_socket_when_the_stop_comes_is_decided() {
+        let shared = stopping();
+        let client = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let sent = 3 * crate::limits::DATAGRAMS_PER_CALL_MAX as u64;
+        for _ in 0..sent {
+            client.send_to(b"no packet", shared.endpoints[0].listener.local_addr()).unwrap();
+        }
+        let mut waiter = Waiter::new().unwrap();
+        waiter.add(&shared.endpoints[0].listener).unwrap();
+        let mailbox = Arc::new(Mailbox::new(waiter.wake()));
+        let disk = Arc::new(MemoryDisk::new(1));
+        let config = Config { segment_bytes: 256 * 1024, ..Config::of_node(1, 1, 1) };
+        let recovered = recover(disk.as_ref(), &config, Sequence::ZERO, &mut |_| Ok(())).unwrap();
+        let applied = Arc::new(AtomicU64::new(0));
+        let sink = LedgerSink::new(Arc::clone(&shared.ledger), vec![Arc::clone(&mailbox)], applied);
+        let surroundings = Surroundings {
+            disk,
+            clock: Arc::clone(&shared.clock) as _,
+            entropy: Arc::new(SeededEntropy::new(1)),
+            sink: Box::new(sink),
+        };
+        let (_journal, mut lanes, _stepper) = Journal::stepped(config, recovered, surroundings).unwrap();
+        Worker::new(0, Arc::clone(&shared), lanes.remove(0), mailbox, waiter, 1).run();
+        assert_eq!(shared.decisions.total(), sent, "{}", shared.metrics.render());
+    }
+
+    #[test]
+    fn a_stepped_wall_clock_does_not_make_datagrams_stale() {
+        let second = 1_000_000_000;
+        let received = 1_795_132_800 * second;
+        assert_eq!(waited_ns(received + 3 * second, received), 3 * second);
+        for stepped in [received - 3600 * second, received + 3600 * second, received + 400 * 86_400 * second]
+        {
+            assert_eq!(waited_ns(stepped, received), 0);
+        }
+    }
 }

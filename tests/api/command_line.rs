@@ -85,6 +85,7 @@ async fn exit_codes_and_messages_say_how_it_ended() {
         ("pool ls", Exit::Ok),
         ("pool show home-1", Exit::Ok),
         ("pool show none", Exit::NotFound),
+        ("clock confirm", Exit::Ok),
         ("apply /nowhere/at/all", Exit::Failed),
     ] {
         let (out, talk, ended) = lastmile(&it.socket, line).await;

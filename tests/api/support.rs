@@ -136,6 +136,7 @@ impl Daemon {
             options4: Netdefs::load(None).unwrap().options4,
             node_name: "node-1".to_owned(),
             node_id: 1,
+            clock_doubt: None,
         });
         app.set_ready(true);
         Self { router: api::router(Arc::clone(&app)), app, clock, _directory: directory }

@@ -152,6 +152,17 @@ fn a_start_without_the_database_serves_from_the_nodes_own_image() {
 }
 
 #[test]
+fn a_kill_right_after_the_first_start_leaves_an_image_to_start_from() {
+    let Some(site) = Site::new() else { return };
+    let daemon = site.settings.start();
+    daemon.kill();
+    site.proxy.set(Fault::Refuse);
+    let daemon = site.settings.clone().without_definitions().start();
+    Clients::new().work(&Targets::of(&daemon));
+    assert!(daemon.terminate().success());
+}
+
+#[test]
 fn a_backlog_at_its_bound_stops_accounting_until_the_database_is_back() {
     let Some(mut site) = Site::new() else { return };
     site.settings.set_text("journal.segment", "256KiB");

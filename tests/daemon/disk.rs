@@ -2,10 +2,13 @@
 //! acknowledged is lost, and nobody has to restart anything once there is room again.
 
 use std::net::Ipv4Addr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lastmile::dhcp::v4::wire::MessageType;
+use lastmile::journal::record::Record;
+use lastmile::journal::{self, Config, RealDisk, Sequence};
+use lastmile::time::Stamp;
 
 use crate::kills::sessions;
 use crate::network::{self, PASSWORD, Targets};
@@ -97,6 +100,10 @@ fn a_full_disk_stops_new_grants_and_accounting_and_nothing_else() {
     daemon.until("the journal takes records again", |daemon| {
         (!daemon.health().contains("degraded: journal")).then_some(())
     });
+    daemon.until("the hold of the start is in the journal", |_| {
+        let held = holds_of(&copy_of_journal(&disk, directory.path()));
+        held.last().is_some_and(|until| *until > Stamp::ZERO).then_some(())
+    });
     (nas.retry, nas.tries) = (Duration::from_millis(500), 20);
     (relay.retry, relay.tries) = (Duration::from_millis(500), 20);
     assert!(nas.account(&|| at.acct(), &event(INTERIM, &accepts[0], before + 1)));
@@ -142,4 +149,32 @@ fn copy_of_database(disk: &SmallDisk, to: &Path) -> String {
         }
     }
     format!("sqlite:{}", to.join("lastmile.db").display())
+}
+
+/// A copy of the journal as it stands on the disk.
+fn copy_of_journal(disk: &SmallDisk, to: &Path) -> PathBuf {
+    let copy = to.join("journal");
+    let _ = std::fs::remove_dir_all(&copy);
+    std::fs::create_dir(&copy).unwrap();
+    for file in std::fs::read_dir(disk.path().join("journal")).unwrap().map(Result::unwrap) {
+        // The next segment is made under another name, and may have gone meanwhile.
+        let _ = std::fs::copy(file.path(), copy.join(file.file_name()));
+    }
+    copy
+}
+
+/// What the hold records of a journal say of leases, oldest first.
+fn holds_of(directory: &Path) -> Vec<Stamp> {
+    let disk = RealDisk::at(directory).unwrap();
+    let mut held = Vec::new();
+    let mut visit = |item: journal::Record<'_>| -> Result<(), journal::VisitError> {
+        if let Record::Hold(hold) = Record::decode(item.kind, item.version, item.payload)? {
+            held.push(hold.leases);
+        }
+        Ok(())
+    };
+    let config = Config { segment_bytes: 256 * 1024, ..Config::of_node(1, 1, 1) };
+    // A copy taken while the journal is written may end in the middle of a commit.
+    let _ = journal::recover(&disk, &config, Sequence::ZERO, &mut visit);
+    held
 }

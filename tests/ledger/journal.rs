@@ -83,6 +83,22 @@ fn sections(bytes: &[u8]) -> Vec<&[u8]> {
     sections
 }
 
+/// The checkpoint as version 1 wrote it: without the stamps at the end of its last section.
+pub fn as_version_1(bytes: &[u8], newest: Stamp) -> Vec<u8> {
+    let mut older = bytes[..8].to_vec();
+    older.extend_from_slice(&1_u16.to_le_bytes());
+    let sections = sections(bytes);
+    let (tail, shards) = sections.split_last().unwrap();
+    older.extend(shards.iter().flat_map(|section| section.iter()));
+    let stamp_bytes = (1..10).find(|length| newest.0 >> (7 * length) == 0).unwrap();
+    // Before it the hold of Accepts, which is zero.
+    let body = &tail[8..tail.len() - stamp_bytes - 1];
+    older.extend_from_slice(&(body.len() as u32).to_le_bytes());
+    older.extend_from_slice(&crc32c::crc32c(body).to_le_bytes());
+    older.extend_from_slice(body);
+    older
+}
+
 /// A checkpoint whose first shards were written at one moment, and the others later: what a slow checkpoint looks like.
 pub fn skewed(early: &[u8], late: &[u8], shards: usize) -> Vec<u8> {
     let mut bytes = early[..10].to_vec();

@@ -1,11 +1,15 @@
 //! Crashes, checkpoints, and records that the journal lost.
 
 use lastmile::ids::{PoolId, TenantId};
-use lastmile::journal::record::{ReleaseReason, Role, SessionEvent};
+use lastmile::journal::record::{HoldRecord, Record, ReleaseReason, Role, SessionEvent};
 use lastmile::ledger::pool::EntryState;
-use lastmile::ledger::{Accounted, Denied, Ledger, Want, WantSource};
+use lastmile::ledger::{Accounted, Denied, Holds, Ledger, Want, WantSource};
+use lastmile::limits::CONFIRM_WINDOW_SECS;
+use lastmile::time::Stamp;
 
+use crate::journal::as_version_1;
 use crate::rig::{Asker, Rig, holder, nas, pool, prefix};
+use crate::truth::live_of;
 
 fn rig() -> Rig {
     Rig::new(vec![pool(0, "", &["10.0.0.1-10.0.0.2"], 128)])
@@ -27,6 +31,114 @@ fn after_an_unclean_stop_no_lease_ends_before_hold_until() {
     );
     rig.pass(200);
     assert_eq!(rig.sweep(), 1);
+}
+
+#[test]
+fn what_a_leaping_clock_seems_to_have_ended_is_kept_until_somebody_says_that_the_clock_is_right() {
+    let mut rig = rig();
+    rig.session_timeout = Some(7_200);
+    let leased = rig.lease(Asker::new(1), None).unwrap();
+    let (_, online) = rig.login(Asker::new(2)).unwrap();
+    rig.pass(400 * 86_400);
+    rig.restart(None);
+    let accepts = rig.now.plus_secs(86_400);
+    let leases = rig.ledger.hold_until();
+    rig.commit_records(&[Record::Hold(HoldRecord { at: rig.now, leases, accepts })]);
+    // Another start finds the same, from the journal or from a checkpoint.
+    let checkpoint = rig.ledger.checkpoint(rig.journal.last());
+    for checkpoint in [None, Some(checkpoint.bytes.as_slice())] {
+        rig.ledger = rig.journal.rebuilt(&rig.pools, checkpoint);
+        assert_eq!(rig.ledger.holds(), Holds { leases, accepts });
+        assert_eq!(rig.sweep(), 0);
+    }
+    rig.pass(rig.lease_secs);
+    assert_eq!((rig.sweep(), rig.live(holder(1))), (1, vec![]), "{leased} had its whole lease time");
+    assert_eq!(rig.live(holder(2)), [online]);
+    let confirmed = HoldRecord { at: rig.now, leases: Stamp::ZERO, accepts: Stamp::ZERO };
+    rig.commit_records(&[Record::Hold(confirmed)]);
+    rig.ledger = rig.journal.rebuilt(&rig.pools, Some(&checkpoint.bytes));
+    assert_eq!((rig.sweep(), rig.live(holder(2))), (1, vec![]));
+}
+
+#[test]
+fn after_an_unclean_stop_released_addresses_wait_for_who_may_use_them_without_a_record() {
+    let mut rig = rig();
+    let (first, address) = rig.login(Asker::new(1)).unwrap();
+    rig.stop(Asker::new(1), first);
+    let (second, _) = rig.login(Asker::new(2)).unwrap();
+    rig.stop(Asker::new(2), second);
+    rig.pass(86_400);
+    // Answered, and lost with the process.
+    let pools = rig.pools.clone();
+    let wants = [Want { role: Role::V4, source: WantSource::Pools(&pools) }];
+    let lost = rig.ask(Asker::new(1), &wants, None, None).unwrap();
+    assert_eq!((lost.wait_for.len(), lost.addresses[0].prefix), (0, address));
+    rig.restart(None);
+    rig.ledger.settle(rig.now);
+    let settling = Denied::Settling { pool: PoolId(pools[0].id) };
+    assert_eq!(rig.login(Asker::new(3)), Err(settling));
+    assert_eq!(rig.lease(Asker::new(4), Some(address)), Err(settling));
+    rig.start(Asker::new(1), lost.session, address);
+    assert_eq!(rig.live(holder(1)), [address]);
+    rig.pass(CONFIRM_WINDOW_SECS);
+    assert_ne!(rig.login(Asker::new(3)).unwrap().1, address);
+    assert!(matches!(rig.login(Asker::new(4)), Err(Denied::Exhausted { .. })));
+}
+
+#[test]
+fn after_an_unclean_stop_newcomers_do_not_wait_where_nobody_can_have_come_back_without_a_record() {
+    let mut rig = rig();
+    let space = rig.space.clone();
+    for number in [1, 2] {
+        let leased = rig.lease(Asker::new(number), None).unwrap();
+        let released =
+            rig.ledger.release(holder(number), &space, leased, ReleaseReason::Released, rig.now).unwrap();
+        rig.commit_records(&[released]);
+    }
+    rig.restart(None);
+    rig.ledger.settle(rig.now);
+    rig.login(Asker::new(3)).unwrap();
+    // Who had its address by a lease and now logs in gets it by a record that it waits for.
+    let pools = rig.pools.clone();
+    let wants = [Want { role: Role::V4, source: WantSource::Pools(&pools) }];
+    let back = rig.ask(Asker::new(2), &wants, None, None).unwrap();
+    assert_eq!((back.wait_for.len(), back.write.len()), (1, 0));
+}
+
+#[test]
+fn a_crash_does_not_forget_until_when_an_accept_on_a_live_grant_allows_its_use() {
+    let mut rig = rig();
+    rig.session_timeout = Some(40_000);
+    let (_, address) = rig.login(Asker::new(1)).unwrap();
+    rig.pass(39_000);
+    let pools = rig.pools.clone();
+    let wants = [Want { role: Role::V4, source: WantSource::Pools(&pools) }];
+    let again = rig.ask(Asker::new(1), &wants, None, None).unwrap();
+    assert_eq!((again.wait_for.len(), again.write.len()), (0, 1), "{again:?}");
+    rig.commit(&again);
+    // The journal knows of a little more than was said, so redials do not write each time.
+    rig.pass(9_000);
+    assert!(rig.ask(Asker::new(1), &wants, None, None).unwrap().write.is_empty());
+    rig.restart(None);
+    rig.pass(40_000);
+    assert_eq!((rig.sweep(), rig.live(holder(1))), (0, vec![address]));
+    rig.pass(2_000);
+    assert_eq!((rig.sweep(), rig.live(holder(1))), (1, vec![]));
+}
+
+#[test]
+fn a_later_end_that_is_overtaken_by_the_stop_does_not_bring_the_grant_back() {
+    let mut rig = rig();
+    rig.session_timeout = Some(40_000);
+    let (_, _) = rig.login(Asker::new(1)).unwrap();
+    rig.pass(1_000);
+    let pools = rig.pools.clone();
+    let wants = [Want { role: Role::V4, source: WantSource::Pools(&pools) }];
+    let again = rig.ask(Asker::new(1), &wants, None, None).unwrap();
+    rig.stop(Asker::new(1), again.session);
+    rig.commit(&again);
+    assert_eq!(rig.live(holder(1)), []);
+    rig.check_conservation();
 }
 
 #[test]
@@ -119,6 +231,22 @@ fn a_checkpoint_keeps_declined_addresses_restarts_and_the_hold() {
     rig.pass(3_700);
     rig.sweep();
     assert_eq!(rig.live(holder(2)), [], "the restart of the NAS was not forgotten");
+}
+
+#[test]
+fn a_checkpoint_knows_how_late_it_was_and_one_of_the_version_before_is_read() {
+    let mut rig = rig();
+    rig.login(Asker::new(1)).unwrap();
+    rig.pass(5_000);
+    rig.commit_records(&[Ledger::nas_event(nas(1), TenantId::DEFAULT, true, rig.now)]);
+    let bytes = rig.ledger.checkpoint(rig.journal.last()).bytes;
+    let loaded = Ledger::new();
+    loaded.load_checkpoint(&bytes).unwrap();
+    assert_eq!(loaded.newest(), rig.now);
+    let older = Ledger::new();
+    older.load_checkpoint(&as_version_1(&bytes, rig.now)).unwrap();
+    assert_eq!(older.newest(), Stamp::ZERO);
+    assert_eq!(live_of(&older), live_of(&loaded));
 }
 
 #[test]

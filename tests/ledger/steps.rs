@@ -58,6 +58,7 @@ impl World {
             nas: nas_number,
             slot: admission.slot,
             prefixes: admission.addresses.iter().map(|granted| granted.prefix).collect(),
+            unsure: Vec::new(),
             until,
             since: self.now,
         };
@@ -202,10 +203,17 @@ impl World {
         let known = self.clients[client].clone();
         // A server takes a DHCPRELEASE only from the client that the lease names, and it names one that has ended to none.
         let Some(leased) = known.leased.filter(|leased| leased.until > self.now) else { return };
-        let used = self.clients.iter().any(|other| {
-            other.holder == known.holder
-                && other.online.as_ref().is_some_and(|online| online.prefixes.contains(&leased.prefix))
+        let online = self.clients.iter().filter(|other| other.holder == known.holder);
+        let coming = self.journal.queue.iter().filter_map(|submission| match &submission.then {
+            Then::Login { client, online, .. } if self.clients[*client].holder == known.holder => {
+                Some(online)
+            }
+            _ => None,
         });
+        let used = online
+            .filter_map(|other| other.online.as_ref())
+            .chain(coming)
+            .any(|online| online.prefixes.contains(&leased.prefix));
         let reason =
             if self.random.chance(25) && !used { ReleaseReason::Declined } else { ReleaseReason::Released };
         self.clients[client].leased = None;
@@ -234,7 +242,7 @@ impl World {
             session: online.session,
             with_class: self.random.chance(85),
             nas: online.nas,
-            addresses: if named { online.prefixes } else { Vec::new() },
+            addresses: if named { online.all() } else { Vec::new() },
             session_time: if event == SessionEvent::Start { 0 } else { age },
             at: self.now,
         };

@@ -43,6 +43,7 @@ pub fn brief(records: &[Record]) -> String {
         }
         Record::Nas(record) => format!("restart {:?}", record.nas),
         Record::Start(start) => format!("start at {}", clock(start.at)),
+        Record::Hold(hold) => format!("hold until {}", clock(hold.leases)),
     };
     format!("[{}]", records.iter().map(text).collect::<Vec<_>>().join("; "))
 }

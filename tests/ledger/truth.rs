@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use lastmile::ids::{PoolId, SessionId};
-use lastmile::journal::record::{Holder, Record, SessionEvent};
+use lastmile::journal::record::{Holder, Record, ReleaseReason, SessionEvent};
 use lastmile::ledger::{HolderState, Ledger, PoolCounts};
 use lastmile::model::Prefix;
+use lastmile::snapshot::types::Space;
 use lastmile::time::Stamp;
 
 /// A PPPoE or IPoE session as the subscriber's side sees it.
@@ -15,8 +16,17 @@ pub struct Online {
     pub nas: u64,
     pub slot: u8,
     pub prefixes: Vec<Prefix>,
+    /// Of these a crash took the record: others may have them from the stamp on, unless the session is heard of before.
+    pub unsure: Vec<(Prefix, Stamp)>,
     pub until: Stamp,
     pub since: Stamp,
+}
+
+impl Online {
+    /// Everything that the subscriber uses.
+    pub fn all(&self) -> Vec<Prefix> {
+        self.prefixes.iter().copied().chain(self.unsure.iter().map(|(prefix, _)| *prefix)).collect()
+    }
 }
 
 /// A lease as the client sees it.
@@ -34,11 +44,18 @@ type GrantKey = (String, Prefix, Holder, u8);
 pub struct Fold {
     /// Live grants: when they were opened, and for which session.
     pub live: BTreeMap<GrantKey, (Stamp, SessionId)>,
+    /// Grants of pools, and when they were left: their holders may have these back.
+    left: BTreeMap<GrantKey, Stamp>,
     /// The session of each slot.
     pub sessions: BTreeMap<(Holder, u8), SessionId>,
 }
 
 impl Fold {
+    /// Whether a pool gave the prefix to the slot before, so that the slot may have it back.
+    pub fn was_given(&self, space: &Space, prefix: Prefix, holder: Holder, slot: u8) -> bool {
+        self.left.contains_key(&(space.vrf.to_string(), prefix, holder, slot))
+    }
+
     /// Takes one record in; two live grants of different holders must never overlap.
     pub fn take(&mut self, record: &Record) {
         match record {
@@ -56,6 +73,15 @@ impl Fold {
                     );
                 }
                 let key = (vrf, grant.prefix, grant.holder, grant.slot);
+                let is_left = || self.left.get(&key).is_some_and(|left| grant.at <= *left);
+                if grant.renewal && !self.live.contains_key(&key) && is_left() {
+                    return;
+                }
+                if grant.pool == PoolId::default() {
+                    self.left.remove(&key);
+                } else {
+                    self.left.insert(key.clone(), Stamp::ZERO);
+                }
                 let opened = (grant.at, grant.session);
                 let known = self.live.entry(key).or_insert(opened);
                 if !grant.renewal {
@@ -67,6 +93,10 @@ impl Fold {
                 let key = (vrf, release.prefix, release.holder, release.slot);
                 if self.live.get(&key).is_some_and(|(since, _)| *since <= release.at) {
                     self.live.remove(&key);
+                    if release.reason == ReleaseReason::Declined {
+                        self.left.remove(&key);
+                    }
+                    self.left.entry(key).and_modify(|left| *left = release.at);
                 }
             }
             Record::Session(session) => {
@@ -77,7 +107,7 @@ impl Fold {
                     self.sessions.remove(&key);
                 }
             }
-            Record::Nas(_) | Record::Start(_) => {}
+            Record::Nas(_) | Record::Start(_) | Record::Hold(_) => {}
         }
     }
 }

@@ -219,6 +219,12 @@ impl Daemon {
         }
     }
 
+    /// Sends SIGHUP.
+    pub(crate) fn reload(&self) {
+        let process = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(process, rustix::process::Signal::HUP).unwrap();
+    }
+
     /// Body of a page of the metrics listener, with its status.
     pub(crate) fn page(&self, path: &str) -> (u16, String) {
         http(self.listener("metrics"), path).unwrap_or_else(|error| panic!("{path}: {error}\n{}", self.log()))

@@ -293,6 +293,7 @@ const fn reason_of(denied: Denied) -> Reason {
         Denied::NoPool { .. } => "no-pool",
         Denied::AddressInUse { .. } => "address-in-use",
         Denied::InFlight => "grant-in-flight",
+        Denied::Settling { .. } => "pool-settling",
     }
 }
 

@@ -84,6 +84,7 @@ pub(crate) fn describe(record: &Record, now: Stamp, names: &mut Names) -> String
             format!("{} {}", names.of(nas.nas.0.0), if nas.on { "restarted" } else { "goes down" })
         }
         Record::Start(_) => "start".to_owned(),
+        Record::Hold(_) => "hold".to_owned(),
     }
 }
 

@@ -1,0 +1,78 @@
+//! A crash of the server: what it forgets, and what its clients may still rely on.
+//!
+//! A record that nobody waited for may be lost. The address it was about is nobody else's until the pools have settled; a
+//! session that is heard of before has it for good. Lost leases, assignments by name, and what is not heard of in time are
+//! forgotten.
+
+use lastmile::limits::CONFIRM_WINDOW_SECS;
+use lastmile::model::Prefix;
+
+use crate::truth::Leased;
+use crate::world::{LONGEST_SECS, World};
+
+impl World {
+    pub fn crash(&mut self) {
+        self.say(|| "crash".to_owned());
+        self.stats.crashes += 1;
+        self.journal.queue.clear();
+        let base = self.recovery_base();
+        self.ledger = self.journal.rebuilt(&self.pools, base.as_deref());
+        self.now = self.now.plus_secs(1);
+        let hold_until = self.now.plus_secs(LONGEST_SECS);
+        self.journal.start(&self.ledger, self.now, hold_until);
+        self.ledger.settle(self.now);
+        let settled_at = self.now.plus_secs(CONFIRM_WINDOW_SECS);
+        self.fold_committed();
+        let mut forgotten = 0;
+        for client in &mut self.clients {
+            let fold = &self.fold;
+            // What nobody waited for may be lost: an address had back, an Accept on a grant that another session opened.
+            let opened = |prefix: Prefix, slot: u8| {
+                fold.live
+                    .get(&(client.space.vrf.to_string(), prefix, client.holder, slot))
+                    .map(|known| known.1)
+            };
+            if let Some(online) = &mut client.online {
+                let heard = fold.sessions.get(&(client.holder, online.slot));
+                let (session, slot) = (online.session, online.slot);
+                let known = |prefix: &Prefix| {
+                    let opened = opened(*prefix, slot);
+                    opened.is_some()
+                        && (heard == Some(&session) || (heard.is_none() && opened == Some(session)))
+                };
+                let (sure, unsure): (Vec<_>, Vec<_>) = online
+                    .prefixes
+                    .iter()
+                    .chain(online.unsure.iter().map(|(prefix, _)| prefix))
+                    .partition(|prefix| known(prefix));
+                forgotten += unsure.len();
+                // What a pool gave before is nobody else's until the pools have settled; assignments by name may change.
+                let kept = |prefix: &Prefix| {
+                    let named = client.fixed == Some(*prefix) || client.routed.contains(prefix);
+                    !named && fold.was_given(&client.space, *prefix, client.holder, slot)
+                };
+                online.unsure = unsure.into_iter().filter(kept).map(|prefix| (prefix, settled_at)).collect();
+                online.prefixes = sure;
+            }
+            let lost = |leased: &mut Leased| opened(leased.prefix, leased.slot).is_none();
+            forgotten += usize::from(client.leased.take_if(lost).is_some());
+        }
+        self.stats.forgotten += forgotten as u64;
+    }
+
+    /// What a client reported in time is its own again; what it did not report in time is forgotten.
+    pub fn settle_unsure(&mut self) {
+        for client in &mut self.clients {
+            let Some(online) = &mut client.online else { continue };
+            if self.fold.sessions.get(&(client.holder, online.slot)) == Some(&online.session) {
+                let live = |prefix: Prefix| {
+                    let key = (client.space.vrf.to_string(), prefix, client.holder, online.slot);
+                    self.fold.live.contains_key(&key)
+                };
+                let back = online.unsure.extract_if(.., |(prefix, _)| live(*prefix));
+                online.prefixes.extend(back.map(|(prefix, _)| prefix));
+            }
+            online.unsure.retain(|(_, until)| *until > self.now);
+        }
+    }
+}
