@@ -166,7 +166,7 @@ fn pause(retry: &mut Duration) {
 mod tests {
     use super::*;
     use crate::ids::SeededEntropy;
-    use crate::journal::record::{StartRecord, VERSION};
+    use crate::journal::record::StartRecord;
     use crate::journal::{
         CommitFailure, CommittedBatch, Config, Lane, MemoryDisk, Sink, Stepper, Surroundings, Ticket, recover,
     };
@@ -196,7 +196,7 @@ mod tests {
     fn write(lane: &Lane, stepper: &mut Stepper) {
         let record = Record::Start(StartRecord { at: Stamp::from_secs(1_000), hold_until: Stamp::ZERO });
         let ticket = Some(Ticket(0));
-        lane.submit(record.kind(), VERSION, ticket, |buffer| record.encode(buffer)).unwrap();
+        lane.submit(record.kind(), record.version(), ticket, |buffer| record.encode(buffer)).unwrap();
         stepper.settle();
     }
 

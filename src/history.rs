@@ -41,7 +41,8 @@ impl Collector {
             Record::Grant(grant) => self.add_grant(sequence, grant),
             Record::Release(release) => self.add_release(sequence, release),
             Record::Session(session) => self.add_session(sequence, session),
-            Record::Nas(_) | Record::Start(_) => {}
+            // What another node granted, its own applier writes.
+            Record::Nas(_) | Record::Start(_) | Record::Learned(_) => {}
         }
     }
 
@@ -334,6 +335,7 @@ mod tests {
                 holder: Holder(7),
                 slot: 0,
                 reason: ReleaseReason::Stop,
+                evidence_at: Stamp::from_secs(2),
             }),
         );
         let batch = collector.finish();

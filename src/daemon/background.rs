@@ -11,7 +11,7 @@ use super::packets::Packets;
 use super::{Parts, recovery};
 use crate::applier::Applier;
 use crate::checkpoint;
-use crate::journal::record::{Record, VERSION};
+use crate::journal::record::Record;
 use crate::journal::tail::Holder;
 use crate::journal::{Journal, Lane, Sequence, Unavailable};
 use crate::ledger::{Ledger, SHARDS};
@@ -169,7 +169,7 @@ fn submit(ledger: &Ledger, lane: &Lane, records: &[Record]) {
     }
     let submitted = lane.submit_many(|group| {
         for record in records {
-            group.record(record.kind(), VERSION, None, |buffer| record.encode(buffer))?;
+            group.record(record.kind(), record.version(), None, |buffer| record.encode(buffer))?;
         }
         Ok(())
     });

@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::decision::{DecisionRing, Plane};
 use crate::dhcp::v4::core::Dhcp4Core;
 use crate::ids::{Entropy, SystemEntropy};
-use crate::journal::record::{Record, StartRecord, VERSION};
+use crate::journal::record::{Record, StartRecord};
 use crate::journal::{Journal, Lane, Surroundings};
 use crate::net::{ListenOptions, UdpListener, Waiter};
 use crate::radius::duplicate::DuplicateCache;
@@ -179,7 +179,7 @@ fn note_start(parts: &Parts, lane: &Lane) {
     let now = parts.clock.now().stamp;
     let record = Record::Start(StartRecord { at: now, hold_until: parts.recovered.hold_until });
     parts.recovered.ledger.apply(u64::MAX, &record);
-    if let Err(refused) = lane.submit(record.kind(), VERSION, None, |buffer| record.encode(buffer)) {
+    if let Err(refused) = lane.submit(record.kind(), record.version(), None, |buffer| record.encode(buffer)) {
         tracing::error!(%refused, "the journal takes no records: only what is known already is answered");
     }
 }

@@ -198,6 +198,28 @@ pub struct ReleaseRecord {
     pub slot: u8,
     /// Why it ended.
     pub reason: ReleaseReason,
+    /// The moment that the evidence speaks of: when the session that stopped was accepted, when the NAS restarted, else
+    /// `at`. What another node answered later than this is not ended by the record.
+    pub evidence_at: Stamp,
+}
+
+/// A release as version 1 of its payload has it.
+#[derive(Deserialize)]
+struct ReleaseRecordV1 {
+    at: Stamp,
+    tenant: TenantId,
+    vrf: SmallVec<[u8; 16]>,
+    prefix: Prefix,
+    holder: Holder,
+    slot: u8,
+    reason: ReleaseReason,
+}
+
+impl From<ReleaseRecordV1> for ReleaseRecord {
+    fn from(old: ReleaseRecordV1) -> Self {
+        let ReleaseRecordV1 { at, tenant, vrf, prefix, holder, slot, reason } = old;
+        Self { at, tenant, vrf, prefix, holder, slot, reason, evidence_at: at }
+    }
 }
 
 /// Acct-Status-Type of a session record.
@@ -284,6 +306,29 @@ pub struct StartRecord {
     pub hold_until: Stamp,
 }
 
+/// What another node's journal says of a prefix.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Fact {
+    /// The other node answered with it.
+    Grant(Box<GrantRecord>),
+    /// The other node has evidence that it was left.
+    Release(Box<ReleaseRecord>),
+}
+
+/// This node took over what another node's journal says (FIELD R5). Slot and pool are those by which this node knows
+/// them. A new version of a grant's or a release's payload is a new version of this one, too.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LearnedRecord {
+    /// When, on this node's timeline.
+    pub at: Stamp,
+    /// The other node.
+    pub node: u16,
+    /// Sequence of the record in the other node's journal: everything that it says up to there is known.
+    pub sequence: u64,
+    /// What it says.
+    pub fact: Fact,
+}
+
 /// Any record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
@@ -297,6 +342,8 @@ pub enum Record {
     Nas(NasRecord),
     /// See [`StartRecord`].
     Start(StartRecord),
+    /// See [`LearnedRecord`].
+    Learned(LearnedRecord),
 }
 
 /// Frame kinds below this one are the journal's own.
@@ -306,9 +353,7 @@ const KIND_RELEASE: u8 = 17;
 const KIND_SESSION: u8 = 18;
 const KIND_NAS: u8 = 19;
 const KIND_START: u8 = 20;
-
-/// Version written by this program, for every kind.
-pub const VERSION: u8 = 1;
+const KIND_LEARNED: u8 = 21;
 
 /// Why a record's payload cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -342,15 +387,25 @@ impl Record {
             Self::Session(_) => KIND_SESSION,
             Self::Nas(_) => KIND_NAS,
             Self::Start(_) => KIND_START,
+            Self::Learned(_) => KIND_LEARNED,
+        }
+    }
+
+    /// The version of the payload that [`Record::encode`] writes.
+    pub const fn version(&self) -> u8 {
+        match self {
+            Self::Release(_) => 2,
+            Self::Grant(_) | Self::Session(_) | Self::Nas(_) | Self::Start(_) | Self::Learned(_) => 1,
         }
     }
 
     /// Whose record it is; `None` for those that concern the whole node.
-    pub const fn holder(&self) -> Option<Holder> {
+    pub fn holder(&self) -> Option<Holder> {
         match self {
             Self::Grant(record) => Some(record.holder),
             Self::Release(record) => Some(record.holder),
             Self::Session(record) => Some(record.holder),
+            Self::Learned(record) => Some(record.holder()),
             Self::Nas(_) | Self::Start(_) => None,
         }
     }
@@ -363,6 +418,7 @@ impl Record {
             Self::Session(record) => record.at,
             Self::Nas(record) => record.at,
             Self::Start(record) => record.at,
+            Self::Learned(record) => record.at,
         }
     }
 
@@ -376,22 +432,49 @@ impl Record {
             Self::Session(record) => postcard::serialize_with_flavor(record, sink),
             Self::Nas(record) => postcard::serialize_with_flavor(record, sink),
             Self::Start(record) => postcard::serialize_with_flavor(record, sink),
+            Self::Learned(record) => postcard::serialize_with_flavor(record, sink),
         };
     }
 
     /// Reads a payload back.
     pub fn decode(kind: u8, version: u8, payload: &[u8]) -> Result<Self, RecordError> {
-        if version != VERSION {
-            return Err(RecordError::Unknown { kind, version });
-        }
         let damaged = |error: postcard::Error| RecordError::Damaged { kind, version, why: error.to_string() };
-        match kind {
-            KIND_GRANT => postcard::from_bytes(payload).map(Self::Grant).map_err(damaged),
-            KIND_RELEASE => postcard::from_bytes(payload).map(Self::Release).map_err(damaged),
-            KIND_SESSION => postcard::from_bytes(payload).map(Self::Session).map_err(damaged),
-            KIND_NAS => postcard::from_bytes(payload).map(Self::Nas).map_err(damaged),
-            KIND_START => postcard::from_bytes(payload).map(Self::Start).map_err(damaged),
+        match (kind, version) {
+            (KIND_GRANT, 1) => postcard::from_bytes(payload).map(Self::Grant).map_err(damaged),
+            (KIND_RELEASE, 1) => postcard::from_bytes::<ReleaseRecordV1>(payload)
+                .map(|old| Self::Release(old.into()))
+                .map_err(damaged),
+            (KIND_RELEASE, 2) => postcard::from_bytes(payload).map(Self::Release).map_err(damaged),
+            (KIND_SESSION, 1) => postcard::from_bytes(payload).map(Self::Session).map_err(damaged),
+            (KIND_NAS, 1) => postcard::from_bytes(payload).map(Self::Nas).map_err(damaged),
+            (KIND_START, 1) => postcard::from_bytes(payload).map(Self::Start).map_err(damaged),
+            (KIND_LEARNED, 1) => postcard::from_bytes(payload).map(Self::Learned).map_err(damaged),
             _ => Err(RecordError::Unknown { kind, version }),
+        }
+    }
+
+    /// Kind, version and payload in one, for a place that has no frame.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = vec![self.kind(), self.version()];
+        self.encode(&mut bytes);
+        bytes
+    }
+
+    /// Reverses [`Record::to_bytes`].
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, RecordError> {
+        let [kind, version, payload @ ..] = bytes else {
+            return Err(RecordError::Unknown { kind: 0, version: 0 });
+        };
+        Self::decode(*kind, *version, payload)
+    }
+}
+
+impl LearnedRecord {
+    /// Whose prefix it is about.
+    pub const fn holder(&self) -> Holder {
+        match &self.fact {
+            Fact::Grant(grant) => grant.holder,
+            Fact::Release(release) => release.holder,
         }
     }
 }
@@ -450,6 +533,7 @@ mod tests {
                 holder: Holder(77),
                 slot: 0,
                 reason: ReleaseReason::Declined,
+                evidence_at: Stamp(1),
             }),
             Record::Nas(NasRecord {
                 at: Stamp(3),
@@ -461,14 +545,35 @@ mod tests {
         ]
     }
 
+    fn release() -> ReleaseRecord {
+        let mut all = sample().into_iter();
+        all.find_map(|record| if let Record::Release(release) = record { Some(release) } else { None })
+            .unwrap()
+    }
+
     #[test]
     fn every_record_reads_back_from_its_payload() {
-        for record in sample() {
+        let learned =
+            LearnedRecord { at: Stamp(5), node: 2, sequence: 17, fact: Fact::Release(Box::new(release())) };
+        for record in sample().into_iter().chain([Record::Learned(learned)]) {
             let mut payload = Vec::new();
             record.encode(&mut payload);
-            assert_eq!(Record::decode(record.kind(), VERSION, &payload), Ok(record.clone()));
-            assert!(Record::decode(record.kind(), VERSION, &payload[..payload.len() - 1]).is_err());
+            assert_eq!(Record::decode(record.kind(), record.version(), &payload), Ok(record.clone()));
+            assert!(Record::decode(record.kind(), record.version(), &payload[..payload.len() - 1]).is_err());
+            assert_eq!(Record::from_bytes(&record.to_bytes()), Ok(record));
         }
+        assert!(Record::from_bytes(&[KIND_GRANT]).is_err());
+    }
+
+    #[test]
+    fn a_release_of_version_one_speaks_of_its_own_moment() {
+        let new = release();
+        let mut payload = Vec::new();
+        Record::Release(new.clone()).encode(&mut payload);
+        // Version 2 appends one number.
+        let old = &payload[..payload.len() - 1];
+        let read = Record::decode(KIND_RELEASE, 1, old);
+        assert_eq!(read, Ok(Record::Release(ReleaseRecord { evidence_at: new.at, ..new })));
     }
 
     #[test]

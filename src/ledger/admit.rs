@@ -376,7 +376,14 @@ fn reuse(
     let (role, pool) = (grant.role, grant.pool);
     let durable_ends_at = grant.durable_ends_at;
     admission.addresses.push(GrantedAddress { role, prefix, pool, durable_ends_at });
+    let at = grant.stamp(request.now);
+    grant.answered_at = grant.answered_at.max(at);
     let Some(_) = request.lease else {
+        if grant.foreign {
+            // The other nodes learn that it is in use here; nobody waits for that.
+            let record = grant_record(request, number, role, prefix, pool, at);
+            admission.write.push(Record::Grant(GrantRecord { renewal: true, ..record }));
+        }
         // Volatile: after an unclean stop nothing ends before `hold_until`.
         grant.accepted_until = grant.accepted_until.max(request.ends_at);
         if grant.lease.is_none() {
@@ -384,7 +391,7 @@ fn reuse(
         }
         return;
     };
-    let mut record = grant_record(request, number, role, prefix, pool, request.now);
+    let mut record = grant_record(request, number, role, prefix, pool, at);
     if grant.lease.is_some() {
         // Answered without waiting: what was promised counts from now on.
         grant.ends_at = grant.ends_at.max(request.ends_at);
@@ -392,7 +399,7 @@ fn reuse(
         admission.write.push(Record::Grant(record));
     } else {
         // Reserved, so that whoever ends the session meanwhile sees the lease coming.
-        record.at = slot.stamp_for(request.space, prefix, request.now);
+        record.at = slot.stamp_for(request.space, prefix, at);
         undo.push(slot.reserve(request.space, (role, prefix, pool), record.at));
         admission.wait_for.push(Record::Grant(record));
     }
@@ -410,7 +417,7 @@ fn leave_unwanted(request: &AdmitRequest<'_>, hold_until: Stamp, slot: &mut Slot
         if kept || leased || (request.lease.is_some() && (accepted || !asked)) {
             continue;
         }
-        let at = request.now.max(grant.since);
+        let at = grant.stamp(request.now).max(grant.since);
         admission.write.push(ending(grant, request.holder, number, at, request.now, ReleaseReason::Replaced));
     }
 }
@@ -436,6 +443,18 @@ pub(super) fn ending(
     now: Stamp,
     reason: ReleaseReason,
 ) -> Record {
+    ending_by(grant, (holder, slot), at, now, reason, at)
+}
+
+/// The same, by evidence of an earlier moment.
+pub(super) fn ending_by(
+    grant: &mut Grant,
+    (holder, slot): (Holder, u8),
+    at: Stamp,
+    now: Stamp,
+    reason: ReleaseReason,
+    evidence_at: Stamp,
+) -> Record {
     grant.leaving = now.max(at);
     Record::Release(ReleaseRecord {
         at,
@@ -445,6 +464,7 @@ pub(super) fn ending(
         holder,
         slot,
         reason,
+        evidence_at,
     })
 }
 

@@ -9,14 +9,15 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::image::{DeclinedImage, ShardImage, SlotImage, TailImage, slot_image};
+use super::image::{DeclinedImage, GrantImageV1, ShardImage, SlotImage, TailImage, TailImageV1, slot_image};
 use super::{Ledger, SHARDS};
 use crate::ids::NasId;
 use crate::journal::record::Holder;
 use crate::time::Stamp;
 
 const MAGIC: &[u8; 8] = b"LASTMCKP";
-const VERSION: u16 = 1;
+/// Version 1 knows nothing of other nodes.
+const VERSION: u16 = 2;
 
 /// Sequences up to which each shard is current.
 pub type ShardPositions = Vec<u64>;
@@ -71,11 +72,12 @@ impl Ledger {
             let id = pool.id;
             pool.declined_addresses().into_iter().map(move |known| DeclinedImage::new(id, known))
         });
-        TailImage {
+        let facts = TailImageV1 {
             hold_until: self.hold_until().0,
             restarted: self.restarted.lock().iter().map(|(nas, at)| (*nas, at.0)).collect(),
             declined: declined.collect(),
-        }
+        };
+        TailImage { facts, learned: self.learned_positions() }
     }
 
     /// Loads a checkpoint into an empty ledger whose pools are installed. Returns the sequence after which the journal must
@@ -91,9 +93,15 @@ impl Ledger {
         // Nothing is entered before everything is known to be whole.
         let mut images: Vec<ShardImage> = Vec::with_capacity(SHARDS);
         for _ in 0..SHARDS {
-            images.push(section(&mut rest)?);
+            images.push(match version {
+                ..=1 => section::<ShardImage<GrantImageV1>>(&mut rest)?.into(),
+                _ => section(&mut rest)?,
+            });
         }
-        let tail: TailImage = section(&mut rest)?;
+        let tail: TailImage = match version {
+            ..=1 => section::<TailImageV1>(&mut rest)?.into(),
+            _ => section(&mut rest)?,
+        };
         let mut oldest = u64::MAX;
         for (shard, image) in self.shards.iter().zip(images) {
             oldest = oldest.min(image.applied);
@@ -107,6 +115,10 @@ impl Ledger {
     }
 
     fn restore_tail(&self, tail: TailImage) {
+        for (node, sequence) in tail.learned {
+            self.note_position(node, sequence);
+        }
+        let tail = tail.facts;
         self.hold_until.fetch_max(tail.hold_until, std::sync::atomic::Ordering::AcqRel);
         let restarted: Vec<(NasId, u64)> = tail.restarted;
         for (nas, at) in restarted {

@@ -13,22 +13,38 @@ use crate::model::Prefix;
 use crate::snapshot::types::Space;
 use crate::time::Stamp;
 
+/// A shard, with grants as one version of the checkpoint has them.
 #[derive(Serialize, Deserialize)]
-pub(super) struct ShardImage {
+pub(super) struct ShardImage<G = GrantImage> {
     pub(super) applied: u64,
-    pub(super) holders: Vec<(Holder, Vec<SlotImage>)>,
+    pub(super) holders: Vec<(Holder, Vec<SlotImage<G>>)>,
 }
 
 #[derive(Serialize, Deserialize)]
-pub(super) struct SlotImage {
+pub(super) struct SlotImage<G = GrantImage> {
     pub(super) number: u8,
     owner: Owner,
-    grants: Vec<GrantImage>,
+    grants: Vec<G>,
     session: Option<SessionImage>,
 }
 
+/// A grant, since version 2.
 #[derive(Serialize, Deserialize)]
-struct GrantImage {
+pub(super) struct GrantImage {
+    facts: GrantImageV1,
+    foreign: bool,
+    answered_at: u64,
+}
+
+impl From<GrantImageV1> for GrantImage {
+    fn from(facts: GrantImageV1) -> Self {
+        Self { answered_at: facts.since, facts, foreign: false }
+    }
+}
+
+/// A grant, as of version 1.
+#[derive(Serialize, Deserialize)]
+pub(super) struct GrantImageV1 {
     prefix: Prefix,
     role: Role,
     tenant: TenantId,
@@ -62,9 +78,23 @@ struct SessionImage {
     digest: u64,
 }
 
-/// What belongs to no holder.
+/// What belongs to no holder, since version 2.
 #[derive(Serialize, Deserialize)]
 pub(super) struct TailImage {
+    pub(super) facts: TailImageV1,
+    /// Sequence up to which each other node's journal is known.
+    pub(super) learned: Vec<(u16, u64)>,
+}
+
+impl From<TailImageV1> for TailImage {
+    fn from(facts: TailImageV1) -> Self {
+        Self { facts, learned: Vec::new() }
+    }
+}
+
+/// What belongs to no holder, as of version 1.
+#[derive(Serialize, Deserialize)]
+pub(super) struct TailImageV1 {
     pub(super) hold_until: u64,
     pub(super) restarted: Vec<(NasId, u64)>,
     pub(super) declined: Vec<DeclinedImage>,
@@ -92,6 +122,21 @@ impl DeclinedImage {
     }
 }
 
+impl From<ShardImage<GrantImageV1>> for ShardImage {
+    fn from(old: ShardImage<GrantImageV1>) -> Self {
+        let slots = |slots: Vec<SlotImage<GrantImageV1>>| slots.into_iter().map(SlotImage::from).collect();
+        let holders = old.holders.into_iter().map(|(holder, known)| (holder, slots(known)));
+        Self { applied: old.applied, holders: holders.collect() }
+    }
+}
+
+impl From<SlotImage<GrantImageV1>> for SlotImage {
+    fn from(old: SlotImage<GrantImageV1>) -> Self {
+        let SlotImage { number, owner, grants, session } = old;
+        Self { number, owner, grants: grants.into_iter().map(GrantImage::from).collect(), session }
+    }
+}
+
 impl SlotImage {
     /// Whether there is anything to recover.
     pub(super) fn is_known(&self) -> bool {
@@ -106,6 +151,7 @@ impl SlotImage {
 }
 
 fn restored_grant(image: GrantImage, space: &dyn Fn(TenantId, &[u8]) -> Arc<Space>) -> Grant {
+    let GrantImage { facts: image, foreign, answered_at } = image;
     let (lease_end, accepted_until) = (Stamp(image.lease_ends_at), Stamp(image.accepted_until));
     Grant {
         prefix: image.prefix,
@@ -114,9 +160,11 @@ fn restored_grant(image: GrantImage, space: &dyn Fn(TenantId, &[u8]) -> Arc<Spac
         pool: image.pool,
         network: image.network,
         live: image.live,
+        foreign,
         since: Stamp(image.since),
         ends_at: if image.lease.is_some() { lease_end } else { accepted_until },
         accepted_until,
+        answered_at: Stamp(answered_at),
         durable_ends_at: lease_end,
         leaving: Stamp::ZERO,
         declined: false,
@@ -137,7 +185,7 @@ pub(super) fn slot_image(slot: &Slot) -> SlotImage {
 }
 
 fn grant_image(grant: &Grant) -> GrantImage {
-    GrantImage {
+    let facts = GrantImageV1 {
         prefix: grant.prefix,
         role: grant.role,
         tenant: grant.space.tenant,
@@ -152,7 +200,8 @@ fn grant_image(grant: &Grant) -> GrantImage {
         nas: grant.nas,
         digest: grant.digest,
         sequence: grant.sequence,
-    }
+    };
+    GrantImage { facts, foreign: grant.foreign, answered_at: grant.answered_at.0 }
 }
 
 fn session_image(session: &Session) -> SessionImage {

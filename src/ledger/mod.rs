@@ -25,6 +25,7 @@ mod find;
 pub mod holder;
 mod image;
 mod layout;
+mod learn;
 mod lease;
 pub mod pool;
 mod reserve;
@@ -50,6 +51,7 @@ pub use admit::{Admission, AdmitRequest, Denied, FixedHolder, GrantedAddress, Wa
 pub use apply::hold_until;
 pub use checkpoint::{Checkpoint, CheckpointError, ShardPositions};
 pub use holder::{Grant, HolderState, Pending, Session, Slot};
+pub use learn::Lesson;
 pub use lease::{Offered, RenewalBasis};
 pub use pool::{PoolCounts, PoolLedger};
 pub use view::HolderView;
@@ -83,6 +85,8 @@ pub struct LedgerCounters {
     pub takeovers: AtomicU64,
     /// Records that could not be applied (unknown pool and no room): never expected.
     pub anomalies: AtomicU64,
+    /// Grants of other nodes that another holder's use here kept from being learned.
+    pub learned_conflicts: AtomicU64,
 }
 
 /// Who holds what. See the module documentation.
@@ -96,6 +100,9 @@ pub struct Ledger {
     /// NASes that announced a restart, with the stamp of the announcement.
     restarted: Mutex<BTreeMap<NasId, Stamp>>,
     hold_until: AtomicU64,
+    /// Sequence up to which each other node's journal is known (FIELD R5).
+    learned: Mutex<BTreeMap<u16, u64>>,
+    feed_read_at: AtomicU64,
     counters: LedgerCounters,
 }
 
@@ -116,6 +123,8 @@ impl Ledger {
             spaces: Mutex::new(SpreadMap::default()),
             restarted: Mutex::new(BTreeMap::new()),
             hold_until: AtomicU64::new(0),
+            learned: Mutex::new(BTreeMap::new()),
+            feed_read_at: AtomicU64::new(0),
             counters: LedgerCounters::default(),
         }
     }

@@ -217,7 +217,8 @@ impl PoolLedger {
         }
     }
 
-    /// Reserves a particular address, if it is free or was `holder`'s own last one. With `assigned`, because the address
+    /// Reserves a particular address, if it is free or was `holder`'s own last one, in a block of this node: the owner of
+    /// any other may have given it to somebody else meanwhile (FIELD R5). With `assigned`, because the address
     /// is assigned to `holder` by name or in use by it, also if another holder had it last and left, or the pool drains.
     pub fn claim(&self, prefix: Prefix, holder: Holder, slot: u8, assigned: bool) -> bool {
         let mut inner = self.inner.lock();
@@ -230,7 +231,7 @@ impl PoolLedger {
         let entry = inner.entry(offset);
         let allowed = match entry.state {
             None => assigned || inner.is_owned(offset),
-            Some(EntryState::Released(_)) => assigned || entry.holder() == holder,
+            Some(EntryState::Released(_)) => assigned || (entry.holder() == holder && inner.is_owned(offset)),
             Some(EntryState::Assigned) => assigned,
             Some(EntryState::Reserved | EntryState::Granted | EntryState::Declined(_)) => false,
         };

@@ -77,7 +77,7 @@ impl Fold {
                     self.sessions.remove(&key);
                 }
             }
-            Record::Nas(_) | Record::Start(_) => {}
+            Record::Nas(_) | Record::Start(_) | Record::Learned(_) => {}
         }
     }
 }
