@@ -1,4 +1,4 @@
-//! What runs beside the packets: applier, sweeper, checkpoints, the watch over journal and storage, purging.
+//! What runs beside the packets: applier, feed, sweeper, checkpoints, the watch over journal and storage, purging.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,6 +11,7 @@ use super::packets::Packets;
 use super::{Parts, recovery};
 use crate::applier::Applier;
 use crate::checkpoint;
+use crate::feed::Feed;
 use crate::journal::record::Record;
 use crate::journal::tail::Holder;
 use crate::journal::{Journal, Lane, Sequence, Unavailable};
@@ -61,6 +62,10 @@ pub(crate) fn start(parts: &Parts, packets: &Packets, runtime: &Handle) -> Backg
             Arc::clone(&packets.lane),
             Arc::clone(&parts.clock) as _,
         )));
+        // Only a database that is shared has another node's grants, and only shares make another node likely.
+        if parts.recovered.storage.is_shared() && parts.config.node.share != (1, 1) {
+            tasks.push(runtime.spawn(feed(parts, packets).run()));
+        }
         tasks.push(runtime.spawn(watch(parts.health.clone(), packets.shared.clone(), Arc::clone(&journal))));
         let every = parts.config.journal.checkpoint_every_bytes;
         tasks.push(runtime.spawn(checkpoint_loop(Arc::clone(&checkpoints), Arc::clone(&journal), every)));
@@ -139,6 +144,17 @@ fn spawn_applier(parts: &Parts, journal: &Arc<Journal>, runtime: &Handle) -> Opt
         applier.run(&runtime);
     });
     thread.inspect_err(|error| tracing::error!(%error, "the applier could not be started")).ok()
+}
+
+fn feed(parts: &Parts, packets: &Packets) -> Feed {
+    Feed {
+        node: parts.config.node.id,
+        storage: Arc::clone(&parts.recovered.storage),
+        ledger: Arc::clone(&parts.recovered.ledger),
+        lane: Arc::clone(&packets.lane),
+        clock: Arc::clone(&parts.clock) as _,
+        metrics: Arc::clone(&parts.metrics),
+    }
 }
 
 /// Ends what time alone ends, a shard at a time.
