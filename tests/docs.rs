@@ -71,6 +71,7 @@ fn metrics_served() -> BTreeSet<String> {
     let decision = Decision::new(Stamp(0), Plane::Auth, "Access-Request");
     worker.decided(&decision.concluded(Outcome::Granted, "accepted"));
     metrics.pool.with_label_values(&["home", "free"]).set(0.0);
+    metrics.feed_records.with_label_values(&["learned"]).inc();
     metrics.api_requests.with_label_values(&["GET", "list_pools", "200"]).inc();
     metrics.catalogue().into_iter().map(|(name, _)| name).collect()
 }

@@ -173,3 +173,52 @@ fn section<T: DeserializeOwned>(rest: &mut &[u8]) -> Result<T, CheckpointError> 
     *rest = tail;
     postcard::from_bytes(body).map_err(|_| damaged("a section does not decode"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{NetworkId, PoolId, SessionId, TenantId};
+    use crate::journal::record::{GrantRecord, Owner, Record, Role};
+
+    /// A checkpoint as a program wrote it that knew of no other nodes.
+    fn version_one(ledger: &Ledger) -> Vec<u8> {
+        let mut bytes = Vec::from(*MAGIC);
+        bytes.extend_from_slice(&1_u16.to_le_bytes());
+        let current = ledger.checkpoint(7).bytes;
+        let mut rest = &current[10..];
+        for _ in 0..SHARDS {
+            append(&mut bytes, &section::<ShardImage>(&mut rest).unwrap().as_version_one());
+        }
+        append(&mut bytes, &section::<TailImage>(&mut rest).unwrap().facts);
+        bytes
+    }
+
+    #[test]
+    fn a_checkpoint_of_version_one_loads_with_every_grant_this_nodes_own() {
+        let ledger = Ledger::new();
+        let grant = GrantRecord {
+            at: Stamp(5),
+            tenant: TenantId::DEFAULT,
+            vrf: smallvec::SmallVec::new(),
+            prefix: "100.64.0.7".parse().unwrap(),
+            role: Role::V4,
+            holder: Holder(77),
+            slot: 0,
+            pool: PoolId::default(),
+            network: NetworkId::default(),
+            owner: Owner::default(),
+            line: smallvec::SmallVec::new(),
+            nas: NasId::default(),
+            session: SessionId::default(),
+            lease: None,
+            ends_at: Stamp::MAX,
+            digest: 0,
+            renewal: false,
+        };
+        ledger.apply(7, &Record::Grant(grant));
+        let loaded = Ledger::new();
+        assert_eq!(loaded.load_checkpoint(&version_one(&ledger)), Ok(7));
+        assert_eq!(loaded.holder(Holder(77)), ledger.holder(Holder(77)));
+        assert_eq!(loaded.learned_positions(), []);
+    }
+}

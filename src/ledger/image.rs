@@ -241,3 +241,18 @@ fn restored_session(image: SessionImage) -> Session {
         digest: image.digest,
     }
 }
+
+#[cfg(test)]
+impl ShardImage {
+    pub(super) fn as_version_one(self) -> ShardImage<GrantImageV1> {
+        let slot = |slot: SlotImage| SlotImage {
+            number: slot.number,
+            owner: slot.owner,
+            grants: slot.grants.into_iter().map(|grant| grant.facts).collect(),
+            session: slot.session,
+        };
+        let holders = self.holders.into_iter();
+        let holders = holders.map(|(holder, slots)| (holder, slots.into_iter().map(slot).collect()));
+        ShardImage { applied: self.applied, holders: holders.collect() }
+    }
+}
