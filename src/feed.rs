@@ -49,8 +49,10 @@ enum Reached {
     End,
     /// To the end of a page.
     Page,
-    /// To a row that must wait until the journal has what was submitted, or has room again.
+    /// To a row that must wait until the journal has what was submitted.
     Held,
+    /// To where the journal took no more.
+    Refused,
 }
 
 /// Up to which sequence each node's rows were looked at.
@@ -72,6 +74,7 @@ impl Feed {
                 }
                 Ok(Reached::Page) => 0,
                 Ok(Reached::Held) => FEED_RETRY_MS,
+                Ok(Reached::Refused) => FEED_POLL_MS,
                 Err(error) => {
                     self.metrics.feed_errors.inc();
                     if !std::mem::replace(&mut failing, true) {
@@ -92,13 +95,17 @@ impl Feed {
             Page { feed: self, positions, held: BTreeMap::new(), group: Vec::new(), passed: Vec::new() };
         for row in &rows {
             if !page.take(row) {
-                return Ok(Reached::Held);
+                return Ok(Reached::Refused);
             }
         }
-        Ok(match (page.submit() && page.held.is_empty(), rows.len() < FEED_PAGE_ROWS_MAX) {
-            (false, _) => Reached::Held,
-            (true, true) => Reached::End,
-            (true, false) => Reached::Page,
+        Ok(if !page.submit() {
+            Reached::Refused
+        } else if !page.held.is_empty() {
+            Reached::Held
+        } else if rows.len() < FEED_PAGE_ROWS_MAX {
+            Reached::End
+        } else {
+            Reached::Page
         })
     }
 }
@@ -171,6 +178,8 @@ impl Page<'_> {
         if submitted {
             self.positions.extend(self.passed.drain(..));
         } else {
+            // An answer reserves nothing.
+            self.group.retain(|record| matches!(record, Record::Learned(_)));
             self.feed.ledger.abort(&self.group);
         }
         self.group.clear();

@@ -197,7 +197,7 @@ impl Ledger {
     ) {
         let accepted = accepted_at(facts);
         let newer =
-            slot.pending.as_ref().is_some_and(|pending| pending.session != session && pending.at > accepted);
+            slot.pending.as_ref().is_some_and(|pending| pending.session != session && pending.at >= accepted);
         let other = slot.session.as_ref().is_some_and(|known| known.id != session);
         if newer || other {
             return;

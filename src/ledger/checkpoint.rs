@@ -187,7 +187,7 @@ mod tests {
         let current = ledger.checkpoint(7).bytes;
         let mut rest = &current[10..];
         for _ in 0..SHARDS {
-            append(&mut bytes, &section::<ShardImage>(&mut rest).unwrap().as_version_one());
+            append(&mut bytes, &section::<ShardImage>(&mut rest).unwrap().into_version_one());
         }
         append(&mut bytes, &section::<TailImage>(&mut rest).unwrap().facts);
         bytes

@@ -244,7 +244,7 @@ fn restored_session(image: SessionImage) -> Session {
 
 #[cfg(test)]
 impl ShardImage {
-    pub(super) fn as_version_one(self) -> ShardImage<GrantImageV1> {
+    pub(super) fn into_version_one(self) -> ShardImage<GrantImageV1> {
         let slot = |slot: SlotImage| SlotImage {
             number: slot.number,
             owner: slot.owner,
