@@ -231,10 +231,6 @@ impl Ledger {
             Fact::Grant(record) => {
                 let ours = |at: Stamp| at != learned.at && at != Stamp::ZERO;
                 let promised = state.slot_mut(record.slot).settle(record, ours);
-                if record.lease.is_none() {
-                    // Another node's Accept came after this one: what is heard from now on is of that.
-                    state.slot_mut(record.slot).pending.take_if(|pending| pending.at < record.at);
-                }
                 // The end of a lease is no Accept.
                 let promised = if record.lease.is_some() { Stamp::ZERO } else { promised };
                 self.open(state, record, promised, sequence);

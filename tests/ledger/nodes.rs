@@ -4,9 +4,11 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
+use lastmile::ids::PoolId;
 use lastmile::journal::record::Record;
 use lastmile::ledger::Lesson;
 use lastmile::model::Prefix;
+use lastmile::snapshot::types::Pool;
 use lastmile::time::Stamp;
 
 use crate::rig::{Rig, pool};
@@ -35,20 +37,30 @@ impl Nodes {
         Self::with_ranges(&[RANGE])
     }
 
+    /// One pool, whose blocks are the first node's and the second's in turn.
     pub fn with_ranges(ranges: &[&str]) -> Self {
-        let rig = |owns: fn(u32) -> bool| {
+        let owns: [fn(PoolId, u32) -> bool; 2] =
+            [|_, block| block.is_multiple_of(2), |_, block| !block.is_multiple_of(2)];
+        Self::with_pools(|| vec![pool(0, "", ranges, 128)], owns)
+    }
+
+    /// A small pool for each node: what was left is soon wanted again.
+    pub fn with_small_pools() -> Self {
+        let pools =
+            || vec![pool(0, "", &["10.0.0.0-10.0.0.39"], 128), pool(1, "", &["10.0.1.0-10.0.1.39"], 128)];
+        let owns: [fn(PoolId, u32) -> bool; 2] =
+            [|id, _| id.0 == pool(0, "", &[], 128).id, |id, _| id.0 != pool(0, "", &[], 128).id];
+        Self::with_pools(pools, owns)
+    }
+
+    fn with_pools(pools: impl Fn() -> Vec<Pool>, owns: [fn(PoolId, u32) -> bool; 2]) -> Self {
+        let rig = |owns| {
             let mut rig = Rig::new(vec![]);
             (rig.owns, rig.minted) = (owns, true);
-            rig.install(vec![pool(0, "", ranges, 128)]);
+            rig.install(pools());
             rig
         };
-        Self {
-            rigs: [rig(|block| block.is_multiple_of(2)), rig(|block| !block.is_multiple_of(2))],
-            feed: BTreeMap::new(),
-            published: [0; 2],
-            learned: [0; 2],
-            conflicts: 0,
-        }
+        Self { rigs: owns.map(rig), feed: BTreeMap::new(), published: [0; 2], learned: [0; 2], conflicts: 0 }
     }
 
     pub fn pass(&mut self, secs: u64) {

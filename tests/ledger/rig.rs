@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lastmile::ids::{NasId, NetworkId, SeededEntropy, SessionId, TenantId, Uid};
+use lastmile::ids::{NasId, NetworkId, PoolId, SeededEntropy, SessionId, TenantId, Uid};
 use lastmile::journal::record::{Holder, LeaseFacts, Owner, Record, Role, SessionEvent};
 use lastmile::ledger::{
     Accounted, AccountingFacts, Admission, AdmitRequest, Denied, Ledger, Offered, Want, WantSource,
@@ -110,7 +110,7 @@ pub struct Rig {
     pub lease_secs: u64,
     pub max_slots: u8,
     /// Which blocks of pools this node may choose from.
-    pub owns: fn(u32) -> bool,
+    pub owns: fn(PoolId, u32) -> bool,
     /// Whether session ids tell when they were minted, as those of a server do.
     pub minted: bool,
     next_session: u64,
@@ -151,7 +151,7 @@ impl Rig {
             confirm_secs: 120,
             lease_secs: 3_600,
             max_slots: 1,
-            owns: |_| true,
+            owns: |_, _| true,
             minted: false,
             next_session: 0,
         };
@@ -161,7 +161,7 @@ impl Rig {
 
     pub fn install(&mut self, pools: Vec<Pool>) {
         self.pools = pools.into_iter().map(Arc::new).collect();
-        self.ledger.set_pools(self.pools.iter().map(AsRef::as_ref), &|_, block| (self.owns)(block));
+        self.ledger.set_pools(self.pools.iter().map(AsRef::as_ref), &self.owns);
     }
 
     pub fn pass(&mut self, secs: u64) {
@@ -362,7 +362,7 @@ impl Rig {
     pub fn restart(&mut self, checkpoint: Option<&[u8]>) {
         let hold_until = self.now.plus_secs(self.lease_secs);
         let owns = self.owns;
-        self.ledger = self.journal.rebuilt_with(&self.pools, checkpoint, &|_, block| owns(block));
+        self.ledger = self.journal.rebuilt_with(&self.pools, checkpoint, &owns);
         self.journal.start(&self.ledger, self.now, hold_until);
     }
 
@@ -381,7 +381,7 @@ pub fn size_of(pool: &Pool) -> u32 {
 }
 
 pub fn check_counts(ledger: &Ledger, pool: &Pool, now: Stamp) {
-    let counts = ledger.pool(lastmile::ids::PoolId(pool.id)).unwrap().counts(now);
+    let counts = ledger.pool(PoolId(pool.id)).unwrap().counts(now);
     let parts =
         [counts.free, counts.reserved, counts.held, counts.granted, counts.quarantined, counts.declined];
     let sum = parts.iter().sum::<u32>() + counts.assigned;
