@@ -92,7 +92,7 @@ pub(super) enum Taken {
 /// How many grants of a pool are in which state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
 pub struct PoolCounts {
-    /// All grants of the pool that this node may choose from or knows of.
+    /// Grants of the pool that this node may choose, and those of other nodes' shares that it knows to be in use.
     pub size: u32,
     /// Never used.
     pub free: u32,
@@ -370,9 +370,8 @@ impl PoolLedger {
     /// quarantined and held, which is walked from its nearer end.
     pub fn counts(&self, now: Stamp) -> PoolCounts {
         let inner = self.inner.lock();
-        let idle = inner.released.len() + inner.released_elsewhere.len();
-        let quarantined =
-            inner.quarantined(&inner.released, now) + inner.quarantined(&inner.released_elsewhere, now);
+        let idle = inner.released.len();
+        let quarantined = inner.quarantined(now);
         let (declined, assigned) = (inner.declined.len() as u32, inner.assigned.len() as u32);
         PoolCounts {
             size: inner.never_used_left + inner.reserved + inner.granted + idle as u32 + declined + assigned,
