@@ -197,3 +197,157 @@ const fn word(lesson: Option<&Lesson>) -> &'static str {
         None => "unreadable",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU64;
+
+    use smallvec::SmallVec;
+
+    use super::*;
+    use crate::history::Collector;
+    use crate::ids::{NasId, NetworkId, PoolId, SeededEntropy, SessionId, TenantId};
+    use crate::journal::record::{GrantRecord, Holder, Owner, Role};
+    use crate::journal::{Config, Journal, MemoryDisk, Sequence, Stepper, Surroundings, recover};
+    use crate::servers::LedgerSink;
+    use crate::time::ManualClock;
+
+    const NOW: Stamp = Stamp::from_secs(1_000_000);
+
+    struct Site {
+        feed: Feed,
+        positions: Positions,
+        stepper: Stepper,
+        clock: Arc<ManualClock>,
+        _journal: Journal,
+        _directory: tempfile::TempDir,
+    }
+
+    impl Site {
+        async fn new() -> Self {
+            let directory = tempfile::tempdir().unwrap();
+            let url = format!("sqlite:{}", directory.path().join("feed.db").display());
+            let storage = crate::storage::open(&url).await.unwrap();
+            let ledger = Arc::new(Ledger::new());
+            let disk = MemoryDisk::new(1);
+            let config = Config {
+                segment_bytes: crate::limits::JOURNAL_SEGMENT_BYTES_MIN,
+                queue_records_max: 64,
+                ..Config::of_node(1, 1, 1)
+            };
+            let recovered = recover(&disk, &config, Sequence::ZERO, &mut |_| Ok(())).unwrap();
+            let clock = Arc::new(ManualClock::at(NOW));
+            let applied = Arc::new(AtomicU64::new(0));
+            let surroundings = Surroundings {
+                disk: Arc::new(disk),
+                clock: Arc::clone(&clock) as _,
+                entropy: Arc::new(SeededEntropy::new(1)),
+                sink: Box::new(LedgerSink::new(Arc::clone(&ledger), Vec::new(), applied)),
+            };
+            let (journal, mut lanes, stepper) = Journal::stepped(config, recovered, surroundings).unwrap();
+            let lane = Arc::new(lanes.pop().unwrap());
+            let feed = Feed {
+                node: 1,
+                storage,
+                ledger,
+                lane,
+                clock: Arc::clone(&clock) as _,
+                metrics: Arc::new(Metrics::new()),
+            };
+            Self {
+                feed,
+                positions: Positions::new(),
+                stepper,
+                clock,
+                _journal: journal,
+                _directory: directory,
+            }
+        }
+
+        /// The journal of node 2 goes on with these grants.
+        async fn other_grants(&self, grants: impl IntoIterator<Item = (u8, u128, u64)>) {
+            let after = self.feed.storage.applied_sequence(2).await.unwrap();
+            let mut collector = Collector::new(2, after).for_others(true);
+            for (sequence, (last, holder, secs)) in (after + 1..).zip(grants) {
+                collector.add(sequence, &grant(last, holder, secs));
+            }
+            self.feed.storage.apply_observed(collector.finish()).await.unwrap();
+        }
+
+        async fn look(&mut self) -> Reached {
+            self.feed.look(&mut self.positions).await.unwrap()
+        }
+
+        /// The journal writes what nobody waits for.
+        fn settle(&mut self) {
+            self.stepper.settle();
+            self.clock.advance(Duration::from_secs(1));
+            self.stepper.settle();
+        }
+
+        fn live(&self) -> usize {
+            let mut live = 0;
+            self.feed.ledger.for_each(|_, state| {
+                live += state.slots.iter().flat_map(|slot| &slot.grants).filter(|grant| grant.live).count();
+            });
+            live
+        }
+    }
+
+    fn grant(last: u8, holder: u128, secs: u64) -> Record {
+        Record::Grant(GrantRecord {
+            at: NOW.plus_secs(secs),
+            tenant: TenantId::DEFAULT,
+            vrf: SmallVec::new(),
+            prefix: std::net::Ipv4Addr::new(100, 64, 0, last).to_string().parse().unwrap(),
+            role: Role::V4,
+            holder: Holder(holder),
+            slot: 0,
+            pool: PoolId::default(),
+            network: NetworkId::default(),
+            owner: Owner::default(),
+            line: SmallVec::new(),
+            nas: NasId::default(),
+            session: SessionId::default(),
+            lease: None,
+            ends_at: Stamp::MAX,
+            digest: 0,
+            renewal: false,
+        })
+    }
+
+    #[tokio::test]
+    async fn what_the_journal_has_no_room_for_is_read_again_and_nothing_is_left_out() {
+        let mut site = Site::new().await;
+        site.other_grants((0..200).map(|last| (last, 1_000 + u128::from(last), 0))).await;
+        let mut refused = 0;
+        while site.look().await != Reached::End {
+            refused += 1;
+            assert!(refused < 10, "it never comes to the end");
+            site.settle();
+        }
+        site.settle();
+        assert!(refused > 0, "the journal took everything at once");
+        assert_eq!(site.live(), 200);
+        assert_eq!(site.feed.ledger.learned_positions(), [(2, 200)]);
+        assert_eq!(site.look().await, Reached::End);
+    }
+
+    #[tokio::test]
+    async fn an_address_that_changed_hands_waits_for_the_end_of_the_grant_before() {
+        let mut site = Site::new().await;
+        site.other_grants([(1, 7, 0), (2, 8, 0)]).await;
+        assert_eq!(site.look().await, Reached::End);
+        site.settle();
+        site.other_grants([(1, 9, 60), (3, 10, 60)]).await;
+        assert_eq!(site.look().await, Reached::Held);
+        site.settle();
+        // A crash now forgets nothing that is still to be learned.
+        assert_eq!(site.feed.ledger.learned_positions(), [(2, 2)]);
+        assert_eq!(site.look().await, Reached::End);
+        site.settle();
+        assert_eq!(site.feed.ledger.learned_positions(), [(2, 3)]);
+        assert_eq!(site.live(), 3);
+        assert!(site.feed.ledger.holder(Holder(9)).unwrap().slots[0].grants[0].foreign);
+    }
+}
