@@ -96,7 +96,8 @@ impl Applier {
 
     /// The next stretch of the journal; `None` when there is nothing new.
     fn collect(&self, reader: &mut Reader) -> Option<ObservedBatch> {
-        next_batch(self.node, self.applied.load(Ordering::Acquire), reader).unwrap_or_else(|error| {
+        let collector = Collector::new(self.node, self.applied.load(Ordering::Acquire));
+        next_batch(collector.for_others(self.storage.is_shared()), reader).unwrap_or_else(|error| {
             tracing::error!(%error, "the journal cannot be read for storage");
             self.metrics.applier_errors.inc();
             None
@@ -132,14 +133,13 @@ impl Applier {
     }
 }
 
-/// What the journal holds beyond `applied`, where storage stands. The reader's own position will not do for that: it
+/// What the journal holds beyond where storage, and so the collector, stands. The reader's own position will not do for that: it
 /// moves over the journal's own records, such as the mark of a clean end, without giving anything out.
-fn next_batch(node: u16, applied: u64, reader: &mut Reader) -> Result<Option<ObservedBatch>, TailError> {
+fn next_batch(mut collector: Collector, reader: &mut Reader) -> Result<Option<ObservedBatch>, TailError> {
     let read = reader.read(APPLIER_BATCH_RECORDS_MAX, 8 * 1024 * 1024)?;
     if read.is_empty() {
         return Ok(None);
     }
-    let mut collector = Collector::new(node, applied);
     for item in read.iter() {
         if item.kind < KIND_FIRST {
             collector.skip(item.sequence.0);
@@ -166,7 +166,7 @@ fn pause(retry: &mut Duration) {
 mod tests {
     use super::*;
     use crate::ids::SeededEntropy;
-    use crate::journal::record::{StartRecord, VERSION};
+    use crate::journal::record::StartRecord;
     use crate::journal::{
         CommitFailure, CommittedBatch, Config, Lane, MemoryDisk, Sink, Stepper, Surroundings, Ticket, recover,
     };
@@ -196,7 +196,7 @@ mod tests {
     fn write(lane: &Lane, stepper: &mut Stepper) {
         let record = Record::Start(StartRecord { at: Stamp::from_secs(1_000), hold_until: Stamp::ZERO });
         let ticket = Some(Ticket(0));
-        lane.submit(record.kind(), VERSION, ticket, |buffer| record.encode(buffer)).unwrap();
+        lane.submit(record.kind(), record.version(), ticket, |buffer| record.encode(buffer)).unwrap();
         stepper.settle();
     }
 
@@ -213,11 +213,11 @@ mod tests {
         let (journal, lane, mut stepper) = start(&disk, 2);
         let mut reader = journal.reader("applier", Sequence(applied));
         assert!(
-            next_batch(1, applied, &mut reader).unwrap().is_none(),
+            next_batch(Collector::new(1, applied), &mut reader).unwrap().is_none(),
             "nothing but the mark of the clean end"
         );
         write(&lane, &mut stepper);
-        let batch = next_batch(1, applied, &mut reader).unwrap().unwrap();
+        let batch = next_batch(Collector::new(1, applied), &mut reader).unwrap().unwrap();
         assert_eq!((batch.after, batch.through), (applied, journal.durable().0));
     }
 }

@@ -23,6 +23,8 @@ type GrantKey = (Uid, SmallVec<[u8; 16]>, Prefix);
 #[derive(Debug)]
 pub struct Collector {
     batch: ObservedBatch,
+    /// Whether rows carry the records that other nodes learn by.
+    for_others: bool,
     sessions: HashMap<SessionId, usize>,
     grants: HashMap<GrantKey, usize>,
 }
@@ -31,17 +33,31 @@ impl Collector {
     /// Collects what follows sequence `after` of `node`.
     pub fn new(node: u16, after: u64) -> Self {
         let batch = ObservedBatch { node, after, through: after, ..ObservedBatch::default() };
-        Self { batch, sessions: HashMap::new(), grants: HashMap::new() }
+        Self { batch, for_others: false, sessions: HashMap::new(), grants: HashMap::new() }
+    }
+
+    /// The same, for a database that other nodes read.
+    #[must_use]
+    pub const fn for_others(mut self, shared: bool) -> Self {
+        self.for_others = shared;
+        self
     }
 
     /// Adds the record at `sequence`.
     pub fn add(&mut self, sequence: u64, record: &Record) {
         self.batch.through = sequence;
         match record {
-            Record::Grant(grant) => self.add_grant(sequence, grant),
-            Record::Release(release) => self.add_release(sequence, release),
+            Record::Grant(grant) => {
+                let bytes = self.for_others.then(|| record.to_bytes());
+                self.add_grant(sequence, grant, bytes);
+            }
+            Record::Release(release) => {
+                let bytes = self.for_others.then(|| record.to_bytes());
+                self.add_release(sequence, release, bytes);
+            }
             Record::Session(session) => self.add_session(sequence, session),
-            Record::Nas(_) | Record::Start(_) | Record::Hold(_) => {}
+            // What another node granted, its own applier writes.
+            Record::Nas(_) | Record::Start(_) | Record::Hold(_) | Record::Learned(_) => {}
         }
     }
 
@@ -55,7 +71,7 @@ impl Collector {
         self.batch
     }
 
-    fn add_grant(&mut self, sequence: u64, record: &GrantRecord) {
+    fn add_grant(&mut self, sequence: u64, record: &GrantRecord, bytes: Option<Vec<u8>>) {
         let mac = known_mac(record.owner.mac);
         let line = text(&record.line);
         if !record.renewal {
@@ -97,11 +113,13 @@ impl Collector {
             policy_digest: record.digest,
             node: self.batch.node,
             sequence,
+            updated_at: record.at,
+            record: bytes,
         };
         self.put_grant((record.tenant.0, record.vrf.clone(), record.prefix), row);
     }
 
-    fn add_release(&mut self, sequence: u64, record: &ReleaseRecord) {
+    fn add_release(&mut self, sequence: u64, record: &ReleaseRecord, bytes: Option<Vec<u8>>) {
         self.batch.bindings.push(BindingRow {
             day: record.at.day(),
             node: self.batch.node,
@@ -139,6 +157,8 @@ impl Collector {
             policy_digest: 0,
             node: self.batch.node,
             sequence,
+            updated_at: record.at,
+            record: bytes,
         };
         self.put_grant((record.tenant.0, record.vrf.clone(), record.prefix), row);
     }
@@ -302,7 +322,7 @@ mod tests {
     #[test]
     fn a_grant_and_its_release_stay_two_rows_of_history_and_one_of_state() {
         let prefix = "100.64.0.7".parse().unwrap();
-        let mut collector = Collector::new(1, 0);
+        let mut collector = Collector::new(1, 0).for_others(true);
         let grant = GrantRecord {
             at: Stamp::from_secs(1),
             tenant: TenantId::DEFAULT,
@@ -334,12 +354,16 @@ mod tests {
                 holder: Holder(7),
                 slot: 0,
                 reason: ReleaseReason::Stop,
+                evidence_at: Stamp::from_secs(2),
             }),
         );
         let batch = collector.finish();
         let actions: Vec<&str> = batch.bindings.iter().map(|row| row.action.name()).collect();
         assert_eq!(actions, ["open", "close"]);
         assert_eq!(batch.grants.len(), 1);
-        assert_eq!(batch.grants[0].state, "held");
+        let row = &batch.grants[0];
+        assert_eq!((row.state.as_str(), row.updated_at), ("held", Stamp::from_secs(2)));
+        let record = Record::from_bytes(row.record.as_deref().unwrap()).unwrap();
+        assert!(matches!(record, Record::Release(release) if release.prefix == prefix));
     }
 }

@@ -46,6 +46,11 @@ impl Uid {
         Self((millis << 80) | (0x7 << 76) | (rand_a << 64) | (0b10 << 62) | rand_b)
     }
 
+    /// When it was minted, to the millisecond; of an id that was not minted by us, any time.
+    pub const fn minted_at(self) -> Stamp {
+        Stamp((self.0 >> 80) as u64)
+    }
+
     /// Big-endian bytes, as in RFC 9562 §4.
     pub const fn bytes(self) -> [u8; 16] {
         self.0.to_be_bytes()

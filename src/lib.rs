@@ -11,6 +11,7 @@ pub mod decision;
 pub mod demo;
 pub mod dhcp;
 pub mod document;
+pub mod feed;
 pub mod history;
 pub mod ids;
 pub mod journal;

@@ -244,3 +244,14 @@ const _: () = assert!(JOURNAL_SEGMENT_BYTES_MIN <= JOURNAL_SEGMENT_BYTES_DEFAULT
 const _: () = assert!(JOURNAL_SEGMENT_BYTES_DEFAULT <= JOURNAL_SEGMENT_BYTES_MAX);
 /// Journal records that the applier writes to storage in one transaction.
 pub const APPLIER_BATCH_RECORDS_MAX: usize = 20_000;
+/// Rows of other nodes that the feed takes in one look.
+pub const FEED_PAGE_ROWS_MAX: usize = 1_000;
+/// Records that the feed submits to the journal together.
+pub const FEED_GROUP_RECORDS_MAX: usize = 32;
+/// Time between looks at the feed, in milliseconds.
+pub const FEED_POLL_MS: u64 = 1_000;
+/// Time before a row is looked at again that had to wait for the journal, in milliseconds.
+pub const FEED_RETRY_MS: u64 = 50;
+
+const _: () = assert!(FEED_PAGE_ROWS_MAX <= STORAGE_PAGE_ROWS_MAX);
+const _: () = assert!(FEED_GROUP_RECORDS_MAX < *COMMITS_IN_FLIGHT_RANGE.start() as usize);

@@ -76,6 +76,7 @@ fn metrics_served() -> BTreeSet<String> {
         counter.with_label_values(&["bras1"]).inc();
     }
     metrics.nas_heard.with_label_values(&["bras1"]).set(0);
+    metrics.feed_records.with_label_values(&["learned"]).inc();
     metrics.api_requests.with_label_values(&["GET", "list_pools", "200"]).inc();
     metrics.catalogue().into_iter().map(|(name, _)| name).collect()
 }

@@ -7,6 +7,8 @@
 mod crash;
 #[path = "ledger/journal.rs"]
 mod journal;
+#[path = "ledger/nodes.rs"]
+mod nodes;
 #[path = "ledger/rig.rs"]
 mod rig;
 #[path = "ledger/scenario_accounting.rs"]
@@ -15,12 +17,16 @@ mod scenario_accounting;
 mod scenario_lease;
 #[path = "ledger/scenario_login.rs"]
 mod scenario_login;
+#[path = "ledger/scenario_nodes.rs"]
+mod scenario_nodes;
 #[path = "ledger/scenario_pool.rs"]
 mod scenario_pool;
 #[path = "ledger/scenario_recovery.rs"]
 mod scenario_recovery;
 #[path = "ledger/simulation.rs"]
 mod simulation;
+#[path = "ledger/simulation_nodes.rs"]
+mod simulation_nodes;
 #[path = "ledger/steps.rs"]
 mod steps;
 #[path = "ledger/threads.rs"]

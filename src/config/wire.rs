@@ -134,7 +134,7 @@ tables! {
         /// Name shown to operators and in metrics: 1 to 64 letters, digits, `.`, `_` or `-`.
         name: String = "node-1",
         /// This node's part of every pool, `part/of`: of two nodes on one database one has `1/2`, the other `2/2`.
-        /// Assigned addresses are answered by either, addresses from pools by the node that gave them. Change it on all nodes together.
+        /// Newcomers get an address of the part of the node that they ask; who has one gets it from either. Change it on all nodes together.
         share: String = "1/1",
         /// Directory of everything that must survive a reboot.
         state: PathBuf = "/var/lib/lastmile",

@@ -1,4 +1,4 @@
-//! What runs beside the packets: applier, sweeper, checkpoints, images, purging, and the watch over the journal.
+//! What runs beside the packets: applier, feed, sweeper, checkpoints, images, purging, and the watch over the journal.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,7 +15,8 @@ use super::{Parts, recovery};
 use crate::app::App;
 use crate::applier::Applier;
 use crate::checkpoint;
-use crate::journal::record::{Record, VERSION};
+use crate::feed::Feed;
+use crate::journal::record::Record;
 use crate::journal::tail::Holder;
 use crate::journal::{Journal, Lane, Sequence, Unavailable};
 use crate::ledger::{Ledger, SHARDS};
@@ -70,6 +71,10 @@ pub(crate) fn start(parts: &Parts, packets: &Packets, runtime: &Handle) -> Backg
             Arc::clone(&parts.clock) as _,
         )));
         tasks.push(runtime.spawn(Watch::of(parts, packets, &journal).run()));
+        // Only a database that is shared has another node's grants, and only shares make another node likely.
+        if parts.recovered.storage.is_shared() && parts.config.node.share != (1, 1) {
+            tasks.push(runtime.spawn(feed(parts, packets).run()));
+        }
         let every = parts.config.journal.checkpoint_every_bytes;
         tasks.push(runtime.spawn(checkpoint_loop(Arc::clone(&checkpoints), Arc::clone(&journal), every)));
     }
@@ -173,6 +178,17 @@ fn spawn_applier(parts: &Parts, journal: &Arc<Journal>, runtime: &Handle) -> Opt
     thread.inspect_err(|error| tracing::error!(%error, "the applier could not be started")).ok()
 }
 
+fn feed(parts: &Parts, packets: &Packets) -> Feed {
+    Feed {
+        node: parts.config.node.id,
+        storage: Arc::clone(&parts.recovered.storage),
+        ledger: Arc::clone(&parts.recovered.ledger),
+        lane: Arc::clone(&packets.lane),
+        clock: Arc::clone(&parts.clock) as _,
+        metrics: Arc::clone(&parts.metrics),
+    }
+}
+
 /// Ends what time alone ends, a shard at a time.
 async fn sweep(ledger: Arc<Ledger>, publisher: Arc<Publisher>, lane: Arc<Lane>, clock: Arc<dyn Clock>) {
     let mut index = 0;
@@ -201,7 +217,7 @@ fn submit(ledger: &Ledger, lane: &Lane, records: &[Record]) {
     }
     let submitted = lane.submit_many(|group| {
         for record in records {
-            group.record(record.kind(), VERSION, None, |buffer| record.encode(buffer))?;
+            group.record(record.kind(), record.version(), None, |buffer| record.encode(buffer))?;
         }
         Ok(())
     });

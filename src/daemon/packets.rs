@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::decision::{DecisionRing, Plane};
 use crate::dhcp::v4::core::Dhcp4Core;
 use crate::ids::{Entropy, SystemEntropy};
-use crate::journal::record::{Record, StartRecord, VERSION};
+use crate::journal::record::{Record, StartRecord};
 use crate::journal::{Journal, Lane, Surroundings};
 use crate::limits::WORKERS_RANGE;
 use crate::net::{ListenOptions, UdpListener, Waiter};
@@ -185,7 +185,7 @@ fn note_start(parts: &Parts, lane: &Lane) -> bool {
     let record = Record::Start(StartRecord { at: now, hold_until: holds.leases });
     parts.recovered.ledger.apply(u64::MAX, &record);
     parts.recovered.ledger.extend_holds(holds);
-    let submitted = lane.submit(record.kind(), VERSION, None, |buffer| record.encode(buffer));
+    let submitted = lane.submit(record.kind(), record.version(), None, |buffer| record.encode(buffer));
     if let Err(refused) = &submitted {
         tracing::error!(%refused, "the journal takes no records: only what is known already is answered");
     }

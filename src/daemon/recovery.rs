@@ -342,41 +342,44 @@ fn keep_sealed(path: &std::path::Path, sealed: &[u8]) {
 pub(crate) struct Blocks {
     node: u16,
     share: (u32, u32),
-    owned: parking_lot::RwLock<HashMap<Uid, Vec<u32>>>,
+    /// Of every pool claimed: how many blocks it had then, and which of them are this node's.
+    claimed: parking_lot::RwLock<HashMap<Uid, (u32, Vec<u32>)>>,
 }
 
 impl Blocks {
     fn new(config: &Config) -> Self {
-        Self { node: config.node.id, share: config.node.share, owned: parking_lot::RwLock::default() }
+        Self { node: config.node.id, share: config.node.share, claimed: parking_lot::RwLock::default() }
     }
 
     /// The blocks of this node's share: all of them unless the configuration splits pools between nodes.
     fn wanted(&self, blocks: u32) -> Vec<u32> {
+        (0..blocks).filter(|block| self.shares(*block)).collect()
+    }
+
+    const fn shares(&self, block: u32) -> bool {
         let (part, of) = self.share;
-        (0..blocks).filter(|block| block % of.max(1) == part.saturating_sub(1)).collect()
+        let of = if of == 0 { 1 } else { of };
+        block % of == part.saturating_sub(1)
     }
 
     fn owns(&self, pool: PoolId, block: u32) -> bool {
-        let owned = self.owned.read();
-        // A pool that is not claimed yet: the configured share is what a claim would give.
-        owned.get(&pool.0).map_or_else(
-            || {
-                let (part, of) = self.share;
-                block % of.max(1) == part.saturating_sub(1)
-            },
-            |owned| owned.binary_search(&block).is_ok(),
-        )
+        match self.claimed.read().get(&pool.0) {
+            Some((blocks, owned)) if block < *blocks => owned.binary_search(&block).is_ok(),
+            // Made or grown since the start: the configured share is what a claim would give.
+            _ => self.shares(block),
+        }
     }
 
     /// Claims this node's share of a pool; without storage the configured share stands.
     pub(crate) async fn claim(&self, storage: &dyn Storage, pool: &crate::snapshot::types::Pool) {
-        let wanted = self.wanted(PoolLedger::blocks_of(pool));
+        let blocks = PoolLedger::blocks_of(pool);
+        let wanted = self.wanted(blocks);
         match storage.claim_blocks(pool.id, wanted, self.node).await {
             Ok(rows) => {
                 let mut owned: Vec<u32> =
                     rows.iter().filter(|row| row.node == self.node).map(|row| row.block).collect();
                 owned.sort_unstable();
-                self.owned.write().insert(pool.id, owned);
+                self.claimed.write().insert(pool.id, (blocks, owned));
             }
             Err(error) => {
                 tracing::warn!(%error, pool = %pool.name, "pool blocks are not claimed; the configured share stands");
@@ -411,4 +414,23 @@ fn follow_pools(publisher: &Publisher, ledger: &Arc<Ledger>, blocks: &Arc<Blocks
             ledger.set_pools(pools, &|pool, block| blocks.owns(pool, block));
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_block_of_a_pool_that_grew_or_was_made_since_the_start_is_of_one_node() {
+        let node = |part: u32, owned: &[u32]| {
+            let claimed = HashMap::from([(Uid(1), (4, owned.to_vec()))]);
+            Blocks { node: 0, share: (part, 2), claimed: parking_lot::RwLock::new(claimed) }
+        };
+        // Claims that an earlier split of the pool left.
+        let nodes = [node(1, &[0, 1, 2]), node(2, &[3])];
+        for (pool, block) in [(1, 0), (1, 1), (1, 3), (1, 4), (1, 5), (2, 0), (2, 7)] {
+            let owners = nodes.iter().filter(|node| node.owns(PoolId(Uid(pool)), block)).count();
+            assert_eq!(owners, 1, "block {block} of pool {pool}");
+        }
+    }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::Parts;
 use super::packets::Packets;
 use crate::app::App;
-use crate::journal::record::{HoldRecord, Record, VERSION};
+use crate::journal::record::{HoldRecord, Record};
 use crate::journal::{Journal, Lane, Unavailable};
 use crate::ledger::Holds;
 use crate::servers::Shared;
@@ -92,7 +92,8 @@ impl Watch {
             leases: holds.leases,
             accepts: holds.accepts,
         });
-        let submitted = self.lane.submit(record.kind(), VERSION, None, |buffer| record.encode(buffer));
+        let submitted =
+            self.lane.submit(record.kind(), record.version(), None, |buffer| record.encode(buffer));
         self.written = submitted.is_ok().then_some(holds);
     }
 

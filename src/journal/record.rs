@@ -198,6 +198,28 @@ pub struct ReleaseRecord {
     pub slot: u8,
     /// Why it ended.
     pub reason: ReleaseReason,
+    /// The moment that the evidence speaks of: when the session that stopped was accepted, when the NAS restarted, else
+    /// `at`. What another node answered later than this is not ended by the record.
+    pub evidence_at: Stamp,
+}
+
+/// A release as version 1 of its payload has it.
+#[derive(Deserialize)]
+struct ReleaseRecordV1 {
+    at: Stamp,
+    tenant: TenantId,
+    vrf: SmallVec<[u8; 16]>,
+    prefix: Prefix,
+    holder: Holder,
+    slot: u8,
+    reason: ReleaseReason,
+}
+
+impl From<ReleaseRecordV1> for ReleaseRecord {
+    fn from(old: ReleaseRecordV1) -> Self {
+        let ReleaseRecordV1 { at, tenant, vrf, prefix, holder, slot, reason } = old;
+        Self { at, tenant, vrf, prefix, holder, slot, reason, evidence_at: at }
+    }
 }
 
 /// Acct-Status-Type of a session record.
@@ -296,6 +318,29 @@ pub struct HoldRecord {
     pub accepts: Stamp,
 }
 
+/// What another node's journal says of a prefix.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Fact {
+    /// The other node answered with it.
+    Grant(Box<GrantRecord>),
+    /// The other node has evidence that it was left.
+    Release(Box<ReleaseRecord>),
+}
+
+/// This node took over what another node's journal says (FIELD R5). Slot and pool are those by which this node knows
+/// them. A new version of a grant's or a release's payload is a new version of this one, too.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LearnedRecord {
+    /// When, on this node's timeline.
+    pub at: Stamp,
+    /// The other node.
+    pub node: u16,
+    /// Sequence of the record in the other node's journal: everything that it says up to there is known.
+    pub sequence: u64,
+    /// What it says.
+    pub fact: Fact,
+}
+
 /// Any record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
@@ -311,6 +356,8 @@ pub enum Record {
     Start(StartRecord),
     /// See [`HoldRecord`].
     Hold(HoldRecord),
+    /// See [`LearnedRecord`].
+    Learned(LearnedRecord),
 }
 
 /// Frame kinds below this one are the journal's own.
@@ -321,9 +368,7 @@ const KIND_SESSION: u8 = 18;
 const KIND_NAS: u8 = 19;
 const KIND_START: u8 = 20;
 const KIND_HOLD: u8 = 21;
-
-/// Version written by this program, for every kind.
-pub const VERSION: u8 = 1;
+const KIND_LEARNED: u8 = 22;
 
 /// Why a record's payload cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -358,15 +403,30 @@ impl Record {
             Self::Nas(_) => KIND_NAS,
             Self::Start(_) => KIND_START,
             Self::Hold(_) => KIND_HOLD,
+            Self::Learned(_) => KIND_LEARNED,
+        }
+    }
+
+    /// The version of the payload that [`Record::encode`] writes.
+    pub const fn version(&self) -> u8 {
+        match self {
+            Self::Release(_) => 2,
+            Self::Grant(_)
+            | Self::Session(_)
+            | Self::Nas(_)
+            | Self::Start(_)
+            | Self::Hold(_)
+            | Self::Learned(_) => 1,
         }
     }
 
     /// Whose record it is; `None` for those that concern the whole node.
-    pub const fn holder(&self) -> Option<Holder> {
+    pub fn holder(&self) -> Option<Holder> {
         match self {
             Self::Grant(record) => Some(record.holder),
             Self::Release(record) => Some(record.holder),
             Self::Session(record) => Some(record.holder),
+            Self::Learned(record) => Some(record.holder()),
             Self::Nas(_) | Self::Start(_) | Self::Hold(_) => None,
         }
     }
@@ -380,6 +440,7 @@ impl Record {
             Self::Nas(record) => record.at,
             Self::Start(record) => record.at,
             Self::Hold(record) => record.at,
+            Self::Learned(record) => record.at,
         }
     }
 
@@ -394,23 +455,50 @@ impl Record {
             Self::Nas(record) => postcard::serialize_with_flavor(record, sink),
             Self::Start(record) => postcard::serialize_with_flavor(record, sink),
             Self::Hold(record) => postcard::serialize_with_flavor(record, sink),
+            Self::Learned(record) => postcard::serialize_with_flavor(record, sink),
         };
     }
 
     /// Reads a payload back.
     pub fn decode(kind: u8, version: u8, payload: &[u8]) -> Result<Self, RecordError> {
-        if version != VERSION {
-            return Err(RecordError::Unknown { kind, version });
-        }
         let damaged = |error: postcard::Error| RecordError::Damaged { kind, version, why: error.to_string() };
-        match kind {
-            KIND_GRANT => postcard::from_bytes(payload).map(Self::Grant).map_err(damaged),
-            KIND_RELEASE => postcard::from_bytes(payload).map(Self::Release).map_err(damaged),
-            KIND_SESSION => postcard::from_bytes(payload).map(Self::Session).map_err(damaged),
-            KIND_NAS => postcard::from_bytes(payload).map(Self::Nas).map_err(damaged),
-            KIND_START => postcard::from_bytes(payload).map(Self::Start).map_err(damaged),
-            KIND_HOLD => postcard::from_bytes(payload).map(Self::Hold).map_err(damaged),
+        match (kind, version) {
+            (KIND_GRANT, 1) => postcard::from_bytes(payload).map(Self::Grant).map_err(damaged),
+            (KIND_RELEASE, 1) => postcard::from_bytes::<ReleaseRecordV1>(payload)
+                .map(|old| Self::Release(old.into()))
+                .map_err(damaged),
+            (KIND_RELEASE, 2) => postcard::from_bytes(payload).map(Self::Release).map_err(damaged),
+            (KIND_SESSION, 1) => postcard::from_bytes(payload).map(Self::Session).map_err(damaged),
+            (KIND_NAS, 1) => postcard::from_bytes(payload).map(Self::Nas).map_err(damaged),
+            (KIND_START, 1) => postcard::from_bytes(payload).map(Self::Start).map_err(damaged),
+            (KIND_HOLD, 1) => postcard::from_bytes(payload).map(Self::Hold).map_err(damaged),
+            (KIND_LEARNED, 1) => postcard::from_bytes(payload).map(Self::Learned).map_err(damaged),
             _ => Err(RecordError::Unknown { kind, version }),
+        }
+    }
+
+    /// Kind, version and payload in one, for a place that has no frame.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = vec![self.kind(), self.version()];
+        self.encode(&mut bytes);
+        bytes
+    }
+
+    /// Reverses [`Record::to_bytes`].
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, RecordError> {
+        let [kind, version, payload @ ..] = bytes else {
+            return Err(RecordError::Unknown { kind: 0, version: 0 });
+        };
+        Self::decode(*kind, *version, payload)
+    }
+}
+
+impl LearnedRecord {
+    /// Whose prefix it is about.
+    pub const fn holder(&self) -> Holder {
+        match &self.fact {
+            Fact::Grant(grant) => grant.holder,
+            Fact::Release(release) => release.holder,
         }
     }
 }
@@ -436,73 +524,4 @@ impl postcard::ser_flavors::Flavor for Appender<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn sample() -> Vec<Record> {
-        let prefix = "100.64.0.7".parse().unwrap();
-        vec![
-            Record::Grant(GrantRecord {
-                at: Stamp(1),
-                tenant: TenantId::DEFAULT,
-                vrf: SmallVec::from_slice(b"biz"),
-                prefix,
-                role: Role::V4,
-                holder: Holder(77),
-                slot: 1,
-                pool: PoolId::default(),
-                network: NetworkId::default(),
-                owner: Owner { line: 9, mac: Mac([2, 0, 0, 0, 0, 1]) },
-                line: SmallVec::from_slice(b"ge-1/0/1.0:43"),
-                nas: NasId::default(),
-                session: SessionId::default(),
-                lease: Some(LeaseFacts::default()),
-                ends_at: Stamp(5),
-                digest: 3,
-                renewal: false,
-            }),
-            Record::Release(ReleaseRecord {
-                at: Stamp(2),
-                tenant: TenantId::DEFAULT,
-                vrf: SmallVec::new(),
-                prefix,
-                holder: Holder(77),
-                slot: 0,
-                reason: ReleaseReason::Declined,
-            }),
-            Record::Nas(NasRecord {
-                at: Stamp(3),
-                tenant: TenantId::DEFAULT,
-                nas: NasId::default(),
-                on: true,
-            }),
-            Record::Start(StartRecord { at: Stamp(4), hold_until: Stamp(9) }),
-            Record::Hold(HoldRecord { at: Stamp(5), leases: Stamp(8), accepts: Stamp(9) }),
-        ]
-    }
-
-    #[test]
-    fn every_record_reads_back_from_its_payload() {
-        for record in sample() {
-            let mut payload = Vec::new();
-            record.encode(&mut payload);
-            assert_eq!(Record::decode(record.kind(), VERSION, &payload), Ok(record.clone()));
-            assert!(Record::decode(record.kind(), VERSION, &payload[..payload.len() - 1]).is_err());
-        }
-    }
-
-    #[test]
-    fn a_newer_version_or_kind_is_refused_by_name() {
-        assert_eq!(
-            Record::decode(KIND_GRANT, 2, &[]),
-            Err(RecordError::Unknown { kind: KIND_GRANT, version: 2 })
-        );
-        assert_eq!(Record::decode(99, 1, &[]), Err(RecordError::Unknown { kind: 99, version: 1 }));
-    }
-
-    #[test]
-    fn clients_without_a_service_never_collide_with_minted_ids() {
-        assert!(Holder::client(u128::MAX).is_client());
-        assert!(!Holder(TenantId::DEFAULT.0.0).is_client());
-    }
-}
+mod tests;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::Ledger;
-use super::admit::ending;
+use super::admit::ending_by;
 use super::holder::{Session, Slot, same_space};
 use crate::ids::{NasId, NetworkId, PoolId, SessionId};
 use crate::journal::record::{
@@ -195,7 +195,9 @@ impl Ledger {
         slot: &mut Slot,
         records: &mut Vec<Record>,
     ) {
-        let newer = slot.pending.as_ref().is_some_and(|pending| pending.session != session);
+        let accepted = accepted_at(facts);
+        let newer =
+            slot.pending.as_ref().is_some_and(|pending| pending.session != session && pending.at >= accepted);
         let other = slot.session.as_ref().is_some_and(|known| known.id != session);
         if newer || other {
             return;
@@ -210,8 +212,9 @@ impl Ledger {
             if grant.is_leased(facts.now, hold_until) || !(proven || named) {
                 continue;
             }
-            let at = facts.now.max(grant.since);
-            records.push(ending(grant, holder, number, at, facts.now, ReleaseReason::Stop));
+            let at = grant.stamp(facts.now).max(grant.since);
+            let (reason, evidence) = (ReleaseReason::Stop, accepted);
+            records.push(ending_by(grant, (holder, number), at, facts.now, reason, evidence));
         }
     }
 
@@ -309,6 +312,15 @@ fn repeats(slot: &Slot, session: SessionId, facts: &AccountingFacts<'_>) -> Opti
         }
     };
     waiting.then_some(Accounted::InFlight)
+}
+
+/// When the session was accepted, on the timeline of the node that did: the id in Class was minted then. What was accepted
+/// since, at whichever node, is not ended by its Stop.
+fn accepted_at(facts: &AccountingFacts<'_>) -> Stamp {
+    match facts.class {
+        Some(session) => session.0.minted_at(),
+        None => Stamp(began(facts).0.saturating_add(CLASSLESS_SKEW_MS)),
+    }
 }
 
 /// When the session began, as the event tells.

@@ -401,14 +401,18 @@ fn reuse(
     let (role, pool) = (grant.role, grant.pool);
     let durable_ends_at = if grant.lease.is_some() { grant.durable_ends_at } else { Stamp::ZERO };
     admission.addresses.push(GrantedAddress { role, prefix, pool, durable_ends_at });
+    let at = grant.stamp(request.now);
+    grant.answered_at = grant.answered_at.max(at);
     let Some(_) = request.lease else {
         // What is assigned by name is given to nobody else whatever a crash forgets.
         let named = || {
             let service = (request.fixed_holder)(request.space.key(), prefix);
             service.is_some_and(|service| service.0 == request.holder.0)
         };
-        if grant.lease.is_none() && request.ends_at > grant.durable_ends_at && !named() {
-            admission.write.push(Record::Grant(later_end(request, number, grant)));
+        let outlives = grant.lease.is_none() && request.ends_at > grant.durable_ends_at && !named();
+        // Of another node's grant, the other nodes learn that it is in use here. Nobody waits for either.
+        if grant.foreign || outlives {
+            admission.write.push(Record::Grant(later_end(request, number, grant, at)));
         }
         grant.accepted_until = grant.accepted_until.max(request.ends_at);
         if grant.lease.is_none() {
@@ -416,7 +420,7 @@ fn reuse(
         }
         return;
     };
-    let mut record = grant_record(request, number, role, prefix, pool, request.now);
+    let mut record = grant_record(request, number, role, prefix, pool, at);
     if grant.lease.is_some() {
         // Answered without waiting: what was promised counts from now on.
         grant.ends_at = grant.ends_at.max(request.ends_at);
@@ -424,7 +428,7 @@ fn reuse(
         admission.write.push(Record::Grant(record));
     } else {
         // Reserved, so that whoever ends the session meanwhile sees the lease coming.
-        record.at = slot.stamp_for(request.space, prefix, request.now);
+        record.at = slot.stamp_for(request.space, prefix, at);
         undo.push(slot.reserve(request.space, (role, prefix, pool), record.at));
         admission.wait_for.push(Record::Grant(record));
     }
@@ -432,10 +436,10 @@ fn reuse(
 
 /// The record by which a crash does not forget until when this Accept allows the address to be used. It allows a quarter more
 /// than was said, so that a line that redials all the time writes a few records a day and not one each time.
-fn later_end(request: &AdmitRequest<'_>, slot: u8, grant: &Grant) -> GrantRecord {
+fn later_end(request: &AdmitRequest<'_>, slot: u8, grant: &Grant, at: Stamp) -> GrantRecord {
     let (role, prefix, pool) = (grant.role, grant.prefix, grant.pool);
     let spare_ms = request.ends_at.since(request.now) / 4;
-    let mut record = grant_record(request, slot, role, prefix, pool, request.now);
+    let mut record = grant_record(request, slot, role, prefix, pool, at);
     record.ends_at = Stamp(record.ends_at.0.saturating_add(spare_ms));
     record.renewal = true;
     record
@@ -453,7 +457,7 @@ fn leave_unwanted(request: &AdmitRequest<'_>, hold_until: Stamp, slot: &mut Slot
         if kept || leased || (request.lease.is_some() && (accepted || !asked)) {
             continue;
         }
-        let at = request.now.max(grant.since);
+        let at = grant.stamp(request.now).max(grant.since);
         admission.write.push(ending(grant, request.holder, number, at, request.now, ReleaseReason::Replaced));
     }
 }
@@ -479,6 +483,18 @@ pub(super) fn ending(
     now: Stamp,
     reason: ReleaseReason,
 ) -> Record {
+    ending_by(grant, (holder, slot), at, now, reason, at)
+}
+
+/// The same, by evidence of an earlier moment.
+pub(super) fn ending_by(
+    grant: &mut Grant,
+    (holder, slot): (Holder, u8),
+    at: Stamp,
+    now: Stamp,
+    reason: ReleaseReason,
+    evidence_at: Stamp,
+) -> Record {
     grant.leaving = now.max(at);
     Record::Release(ReleaseRecord {
         at,
@@ -488,6 +504,7 @@ pub(super) fn ending(
         holder,
         slot,
         reason,
+        evidence_at,
     })
 }
 

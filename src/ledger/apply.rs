@@ -35,10 +35,13 @@ impl Ledger {
                 Record::Hold(hold) => {
                     self.hold.replace(Holds { leases: hold.leases, accepts: hold.accepts });
                 }
-                Record::Grant(_) | Record::Release(_) | Record::Session(_) => {}
+                Record::Grant(_) | Record::Release(_) | Record::Session(_) | Record::Learned(_) => {}
             }
             return;
         };
+        if let Record::Learned(learned) = record {
+            self.note_position(learned.node, learned.sequence);
+        }
         let mut shard = self.shard(holder).lock();
         if sequence <= shard.applied {
             return;
@@ -58,6 +61,10 @@ impl Ledger {
                 let state = shard.holders.entry(holder.0).or_default();
                 self.apply_session(state, session);
             }
+            Record::Learned(learned) => {
+                let state = shard.holders.entry(holder.0).or_default();
+                self.apply_learned(state, learned, sequence);
+            }
             Record::Nas(_) | Record::Start(_) | Record::Hold(_) => {}
         }
     }
@@ -69,27 +76,18 @@ impl Ledger {
     }
 
     fn apply_grant(&self, state: &mut HolderState, record: &GrantRecord, sequence: u64) {
+        // Records decided later are still on their way.
+        let promised = state.slot_mut(record.slot).settle(record, |at| at > record.at);
+        self.open(state, record, promised, sequence);
+    }
+
+    /// Makes what a record grants the holder's live grant.
+    pub(super) fn open(&self, state: &mut HolderState, record: &GrantRecord, promised: Stamp, sequence: u64) {
         let slot = state.slot_mut(record.slot);
         if !record.owner.is_unknown() {
             slot.owner = record.owner;
         }
         let of_record = |space: &Space| is_space(space, record.tenant, &record.vrf);
-        let mut promised = Stamp::ZERO;
-        slot.reserved.retain_mut(|reserved| {
-            if reserved.prefix != record.prefix || !of_record(&reserved.space) {
-                return true;
-            }
-            if let Stage::Answered(until) = reserved.stage {
-                promised = promised.max(until);
-            }
-            // Records decided later are still on their way.
-            reserved.records.retain(|at| *at > record.at);
-            !reserved.records.is_empty()
-        });
-        if slot.reserved.is_empty() {
-            // A million slots with room for one more reservation each would cost a hundred megabytes.
-            slot.reserved = Vec::new();
-        }
         let known =
             slot.grants.iter_mut().find(|grant| grant.prefix == record.prefix && of_record(&grant.space));
         if let Some(known) = known {
@@ -133,19 +131,25 @@ impl Ledger {
     }
 
     fn apply_release(&self, state: &mut HolderState, record: &ReleaseRecord) {
+        self.close(state, record, record.at);
+    }
+
+    /// Ends the grant that a record names, unless it was opened again after `decided`; says whether it did.
+    pub(super) fn close(&self, state: &mut HolderState, record: &ReleaseRecord, decided: Stamp) -> bool {
         let of_record = |space: &Space| is_space(space, record.tenant, &record.vrf);
         let Some(slot) = state.slots.iter_mut().find(|slot| slot.number == record.slot) else {
-            return;
+            return false;
         };
         // A grant opened again after this was decided is another one.
         let ended = |grant: &Grant| {
-            grant.live && grant.prefix == record.prefix && grant.since <= record.at && of_record(&grant.space)
+            grant.live && grant.prefix == record.prefix && grant.since <= decided && of_record(&grant.space)
         };
         let Some(found) = slot.grants.iter().position(ended) else {
-            return;
+            return false;
         };
         let grant = &mut slot.grants[found];
         grant.live = false;
+        grant.foreign = false;
         grant.since = record.at;
         grant.ends_at = record.at;
         grant.accepted_until = Stamp::ZERO;
@@ -170,6 +174,7 @@ impl Ledger {
         }
         self.leave_apart(record.holder, state, &space, record.prefix);
         forget_oldest(state.slot_mut(record.slot));
+        true
     }
 
     fn apply_session(&self, state: &mut HolderState, record: &SessionRecord) {
@@ -242,6 +247,29 @@ impl Ledger {
     }
 }
 
+impl Slot {
+    /// Ends the reservation of a prefix whose record has come, but for its records that are `pending`. Returns until when
+    /// an answer that stands on it has promised the prefix.
+    pub(super) fn settle(&mut self, record: &GrantRecord, pending: impl Fn(Stamp) -> bool) -> Stamp {
+        let mut promised = Stamp::ZERO;
+        self.reserved.retain_mut(|reserved| {
+            if reserved.prefix != record.prefix || !is_space(&reserved.space, record.tenant, &record.vrf) {
+                return true;
+            }
+            if let Stage::Answered(until) = reserved.stage {
+                promised = promised.max(until);
+            }
+            reserved.records.retain(|at| pending(*at));
+            !reserved.records.is_empty()
+        });
+        if self.reserved.is_empty() {
+            // A million slots with room for one more reservation each would cost a hundred megabytes.
+            self.reserved = Vec::new();
+        }
+        promised
+    }
+}
+
 /// Remembered grants per slot; the oldest goes when a slot has been on more pools than that.
 const REMEMBERED_MAX: usize = 8;
 
@@ -269,6 +297,8 @@ fn renew(grant: &mut Grant, record: &GrantRecord, promised: Stamp) {
         }
     }
     grant.live = true;
+    grant.foreign = false;
+    grant.answered_at = grant.answered_at.max(record.at);
     // Whoever comes back to a leaving grant gets a record of its own; any other was decided before it was to be left.
     if !record.renewal && grant.leaving < record.at {
         grant.leaving = Stamp::ZERO;
@@ -289,9 +319,11 @@ fn opened(record: &GrantRecord, space: Arc<Space>, promised: Stamp, sequence: u6
         pool: record.pool,
         network: record.network,
         live: false,
+        foreign: false,
         since: record.at,
         ends_at: Stamp::ZERO,
         accepted_until: Stamp::ZERO,
+        answered_at: Stamp::ZERO,
         durable_ends_at: Stamp::ZERO,
         leaving: Stamp::ZERO,
         declined: false,

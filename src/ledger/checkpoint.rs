@@ -9,14 +9,14 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::image::{DeclinedImage, ShardImage, SlotImage, TailImage, TailImageV1, slot_image};
+use super::image::{DeclinedImage, GrantImageV1, ShardImage, SlotImage, TailImage, TailImageV1, slot_image};
 use super::{Holds, Ledger, SHARDS};
 use crate::ids::NasId;
 use crate::journal::record::Holder;
 use crate::time::Stamp;
 
 const MAGIC: &[u8; 8] = b"LASTMCKP";
-/// Version 2 added the stamp of the newest record, and the hold of Accepts.
+/// Version 1 knows neither other nodes, nor the stamp of the newest record, nor the hold of Accepts.
 const VERSION: u16 = 2;
 
 /// Sequences up to which each shard is current.
@@ -79,6 +79,7 @@ impl Ledger {
             restarted: self.restarted.lock().iter().map(|(nas, at)| (*nas, at.0)).collect(),
             declined: declined.collect(),
             newest: self.newest().0,
+            learned: self.learned_positions(),
         }
     }
 
@@ -95,10 +96,15 @@ impl Ledger {
         // Nothing is entered before everything is known to be whole.
         let mut images: Vec<ShardImage> = Vec::with_capacity(SHARDS);
         for _ in 0..SHARDS {
-            images.push(section(&mut rest)?);
+            images.push(match version {
+                ..=1 => section::<ShardImage<GrantImageV1>>(&mut rest)?.into(),
+                _ => section(&mut rest)?,
+            });
         }
-        let tail: TailImage =
-            if version == 1 { section::<TailImageV1>(&mut rest)?.into() } else { section(&mut rest)? };
+        let tail: TailImage = match version {
+            ..=1 => section::<TailImageV1>(&mut rest)?.into(),
+            _ => section(&mut rest)?,
+        };
         let mut oldest = u64::MAX;
         for (shard, image) in self.shards.iter().zip(images) {
             oldest = oldest.min(image.applied);
@@ -114,6 +120,9 @@ impl Ledger {
     fn restore_tail(&self, tail: TailImage) {
         self.extend_holds(Holds { leases: Stamp(tail.hold_until), accepts: Stamp(tail.hold_accepts_until) });
         self.newest.fetch_max(tail.newest, std::sync::atomic::Ordering::AcqRel);
+        for (node, sequence) in tail.learned {
+            self.note_position(node, sequence);
+        }
         let restarted: Vec<(NasId, u64)> = tail.restarted;
         for (nas, at) in restarted {
             self.note_restart(nas, Stamp(at));
@@ -166,4 +175,53 @@ fn section<T: DeserializeOwned>(rest: &mut &[u8]) -> Result<T, CheckpointError> 
     }
     *rest = tail;
     postcard::from_bytes(body).map_err(|_| damaged("a section does not decode"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{NetworkId, PoolId, SessionId, TenantId};
+    use crate::journal::record::{GrantRecord, Owner, Record, Role};
+
+    /// A checkpoint as a program wrote it that knew of no other nodes.
+    fn version_one(ledger: &Ledger) -> Vec<u8> {
+        let mut bytes = Vec::from(*MAGIC);
+        bytes.extend_from_slice(&1_u16.to_le_bytes());
+        let current = ledger.checkpoint(7).bytes;
+        let mut rest = &current[10..];
+        for _ in 0..SHARDS {
+            append(&mut bytes, &section::<ShardImage>(&mut rest).unwrap().into_version_one());
+        }
+        append(&mut bytes, &section::<TailImage>(&mut rest).unwrap().into_version_one());
+        bytes
+    }
+
+    #[test]
+    fn a_checkpoint_of_version_one_loads_with_every_grant_this_nodes_own() {
+        let ledger = Ledger::new();
+        let grant = GrantRecord {
+            at: Stamp(5),
+            tenant: TenantId::DEFAULT,
+            vrf: smallvec::SmallVec::new(),
+            prefix: "100.64.0.7".parse().unwrap(),
+            role: Role::V4,
+            holder: Holder(77),
+            slot: 0,
+            pool: PoolId::default(),
+            network: NetworkId::default(),
+            owner: Owner::default(),
+            line: smallvec::SmallVec::new(),
+            nas: NasId::default(),
+            session: SessionId::default(),
+            lease: None,
+            ends_at: Stamp::MAX,
+            digest: 0,
+            renewal: false,
+        };
+        ledger.apply(7, &Record::Grant(grant));
+        let loaded = Ledger::new();
+        assert_eq!(loaded.load_checkpoint(&version_one(&ledger)), Ok(7));
+        assert_eq!(loaded.holder(Holder(77)), ledger.holder(Holder(77)));
+        assert_eq!(loaded.learned_positions(), []);
+    }
 }

@@ -27,6 +27,9 @@ pub struct Grant {
     pub network: NetworkId,
     /// Whether it is in use; otherwise it is remembered.
     pub live: bool,
+    /// Whether another node answered with it last (FIELD R5): that node ends it, and whoever answers with it here says so
+    /// in a record.
+    pub foreign: bool,
     /// When the holder got it (live) or left it (remembered).
     pub since: Stamp,
     /// When it ends by itself: the end of the lease, or without one of what the last Accept allowed.
@@ -36,6 +39,8 @@ pub struct Grant {
     /// End as the journal has it, of the lease or without one of the last Accept: what may be promised while the journal is
     /// unavailable, and what recovery will know.
     pub durable_ends_at: Stamp,
+    /// When a client was last answered with it, here or, as its record tells, at another node.
+    pub answered_at: Stamp,
     /// When a record that ends it was last decided; zero when none is on its way. Volatile: whoever comes back to the
     /// grant meanwhile gets a record of its own, decided later than this.
     pub leaving: Stamp,
@@ -67,6 +72,11 @@ impl Grant {
     /// Whether it is this prefix of this space.
     pub fn is(&self, space: &Space, prefix: Prefix) -> bool {
         self.prefix == prefix && same_space(&self.space, space)
+    }
+
+    /// When something about it is decided at `now`: later than what another node, whose clock may be ahead, decided.
+    pub(super) fn stamp(&self, now: Stamp) -> Stamp {
+        if self.foreign { now.max(Stamp(self.since.max(self.answered_at).0.saturating_add(1))) } else { now }
     }
 
     /// Whether a lease stands on it. After an unclean stop no lease ends before `hold_until` (FIELD R3).

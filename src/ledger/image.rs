@@ -13,22 +13,38 @@ use crate::model::Prefix;
 use crate::snapshot::types::Space;
 use crate::time::Stamp;
 
+/// A shard, with grants as one version of the checkpoint has them.
 #[derive(Serialize, Deserialize)]
-pub(super) struct ShardImage {
+pub(super) struct ShardImage<G = GrantImage> {
     pub(super) applied: u64,
-    pub(super) holders: Vec<(Holder, Vec<SlotImage>)>,
+    pub(super) holders: Vec<(Holder, Vec<SlotImage<G>>)>,
 }
 
 #[derive(Serialize, Deserialize)]
-pub(super) struct SlotImage {
+pub(super) struct SlotImage<G = GrantImage> {
     pub(super) number: u8,
     owner: Owner,
-    grants: Vec<GrantImage>,
+    grants: Vec<G>,
     session: Option<SessionImage>,
 }
 
+/// A grant, since version 2.
 #[derive(Serialize, Deserialize)]
-struct GrantImage {
+pub(super) struct GrantImage {
+    facts: GrantImageV1,
+    foreign: bool,
+    answered_at: u64,
+}
+
+impl From<GrantImageV1> for GrantImage {
+    fn from(facts: GrantImageV1) -> Self {
+        Self { answered_at: facts.since, facts, foreign: false }
+    }
+}
+
+/// A grant, as of version 1.
+#[derive(Serialize, Deserialize)]
+pub(super) struct GrantImageV1 {
     prefix: Prefix,
     role: Role,
     tenant: TenantId,
@@ -62,7 +78,7 @@ struct SessionImage {
     digest: u64,
 }
 
-/// What belongs to no holder.
+/// What belongs to no holder, since version 2.
 #[derive(Serialize, Deserialize)]
 pub(super) struct TailImage {
     pub(super) hold_until: u64,
@@ -72,10 +88,12 @@ pub(super) struct TailImage {
     pub(super) hold_accepts_until: u64,
     /// Stamp of the newest record applied.
     pub(super) newest: u64,
+    /// Sequence up to which each other node's journal is known.
+    pub(super) learned: Vec<(u16, u64)>,
 }
 
 /// The same as version 1 wrote it.
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 pub(super) struct TailImageV1 {
     hold_until: u64,
     restarted: Vec<(NasId, u64)>,
@@ -85,7 +103,16 @@ pub(super) struct TailImageV1 {
 impl From<TailImageV1> for TailImage {
     fn from(old: TailImageV1) -> Self {
         let TailImageV1 { hold_until, restarted, declined } = old;
-        Self { hold_until, restarted, declined, hold_accepts_until: 0, newest: 0 }
+        Self { hold_until, restarted, declined, hold_accepts_until: 0, newest: 0, learned: Vec::new() }
+    }
+}
+
+#[cfg(test)]
+impl TailImage {
+    /// The same as version 1 wrote it.
+    pub(super) fn into_version_one(self) -> TailImageV1 {
+        let Self { hold_until, restarted, declined, .. } = self;
+        TailImageV1 { hold_until, restarted, declined }
     }
 }
 
@@ -111,6 +138,21 @@ impl DeclinedImage {
     }
 }
 
+impl From<ShardImage<GrantImageV1>> for ShardImage {
+    fn from(old: ShardImage<GrantImageV1>) -> Self {
+        let slots = |slots: Vec<SlotImage<GrantImageV1>>| slots.into_iter().map(SlotImage::from).collect();
+        let holders = old.holders.into_iter().map(|(holder, known)| (holder, slots(known)));
+        Self { applied: old.applied, holders: holders.collect() }
+    }
+}
+
+impl From<SlotImage<GrantImageV1>> for SlotImage {
+    fn from(old: SlotImage<GrantImageV1>) -> Self {
+        let SlotImage { number, owner, grants, session } = old;
+        Self { number, owner, grants: grants.into_iter().map(GrantImage::from).collect(), session }
+    }
+}
+
 impl SlotImage {
     /// Whether there is anything to recover.
     pub(super) fn is_known(&self) -> bool {
@@ -125,6 +167,7 @@ impl SlotImage {
 }
 
 fn restored_grant(image: GrantImage, space: &dyn Fn(TenantId, &[u8]) -> Arc<Space>) -> Grant {
+    let GrantImage { facts: image, foreign, answered_at } = image;
     let (durable_ends_at, accepted_until) = (Stamp(image.durable_ends_at), Stamp(image.accepted_until));
     Grant {
         prefix: image.prefix,
@@ -133,9 +176,11 @@ fn restored_grant(image: GrantImage, space: &dyn Fn(TenantId, &[u8]) -> Arc<Spac
         pool: image.pool,
         network: image.network,
         live: image.live,
+        foreign,
         since: Stamp(image.since),
         ends_at: if image.lease.is_some() { durable_ends_at } else { accepted_until },
         accepted_until,
+        answered_at: Stamp(answered_at),
         durable_ends_at,
         leaving: Stamp::ZERO,
         declined: false,
@@ -156,7 +201,7 @@ pub(super) fn slot_image(slot: &Slot) -> SlotImage {
 }
 
 fn grant_image(grant: &Grant) -> GrantImage {
-    GrantImage {
+    let facts = GrantImageV1 {
         prefix: grant.prefix,
         role: grant.role,
         tenant: grant.space.tenant,
@@ -171,7 +216,8 @@ fn grant_image(grant: &Grant) -> GrantImage {
         nas: grant.nas,
         digest: grant.digest,
         sequence: grant.sequence,
-    }
+    };
+    GrantImage { facts, foreign: grant.foreign, answered_at: grant.answered_at.0 }
 }
 
 fn session_image(session: &Session) -> SessionImage {
@@ -209,5 +255,20 @@ fn restored_session(image: SessionImage) -> Session {
         packets_out,
         records: image.records,
         digest: image.digest,
+    }
+}
+
+#[cfg(test)]
+impl ShardImage {
+    pub(super) fn into_version_one(self) -> ShardImage<GrantImageV1> {
+        let slot = |slot: SlotImage| SlotImage {
+            number: slot.number,
+            owner: slot.owner,
+            grants: slot.grants.into_iter().map(|grant| grant.facts).collect(),
+            session: slot.session,
+        };
+        let holders = self.holders.into_iter();
+        let holders = holders.map(|(holder, slots)| (holder, slots.into_iter().map(slot).collect()));
+        ShardImage { applied: self.applied, holders: holders.collect() }
     }
 }

@@ -186,7 +186,7 @@ impl Ledger {
             return None;
         }
         grant.declined = reason == ReleaseReason::Declined;
-        let at = now.max(grant.since);
+        let at = grant.stamp(now).max(grant.since);
         Some(ending(grant, holder, number, at, now, reason))
     }
 

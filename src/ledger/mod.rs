@@ -26,6 +26,7 @@ mod hold;
 pub mod holder;
 mod image;
 mod layout;
+mod learn;
 mod lease;
 pub mod pool;
 mod reserve;
@@ -51,6 +52,7 @@ pub use admit::{Admission, AdmitRequest, Denied, FixedHolder, GrantedAddress, Wa
 pub use checkpoint::{Checkpoint, CheckpointError, ShardPositions};
 pub use hold::Holds;
 pub use holder::{Grant, HolderState, Pending, Session, Slot};
+pub use learn::Lesson;
 pub use lease::{Offered, RenewalBasis};
 pub use pool::{PoolCounts, PoolLedger};
 pub use view::HolderView;
@@ -84,6 +86,8 @@ pub struct LedgerCounters {
     pub takeovers: AtomicU64,
     /// Records that could not be applied (unknown pool and no room): never expected.
     pub anomalies: AtomicU64,
+    /// Grants of other nodes that another holder's use here kept from being learned.
+    pub learned_conflicts: AtomicU64,
 }
 
 /// Who holds what. See the module documentation.
@@ -98,6 +102,9 @@ pub struct Ledger {
     restarted: Mutex<BTreeMap<NasId, Stamp>>,
     hold: hold::Hold,
     newest: AtomicU64,
+    /// Sequence up to which each other node's journal is known (FIELD R5).
+    learned: Mutex<BTreeMap<u16, u64>>,
+    feed_read_at: AtomicU64,
     counters: LedgerCounters,
 }
 
@@ -119,6 +126,8 @@ impl Ledger {
             restarted: Mutex::new(BTreeMap::new()),
             hold: hold::Hold::default(),
             newest: AtomicU64::new(0),
+            learned: Mutex::new(BTreeMap::new()),
+            feed_read_at: AtomicU64::new(0),
             counters: LedgerCounters::default(),
         }
     }

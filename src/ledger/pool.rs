@@ -92,7 +92,7 @@ pub(super) enum Taken {
 /// How many grants of a pool are in which state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
 pub struct PoolCounts {
-    /// All grants of the pool that this node may choose from or knows of.
+    /// Grants of the pool that this node may choose, and those of other nodes' shares that it knows to be in use.
     pub size: u32,
     /// Never used.
     pub free: u32,
@@ -238,7 +238,8 @@ impl PoolLedger {
         }
     }
 
-    /// Reserves a particular address, if it is free or was `holder`'s own last one. With `assigned`, because the address
+    /// Reserves a particular address, if it is free or was `holder`'s own last one, in a block of this node: the owner of
+    /// any other may have given it to somebody else meanwhile (FIELD R5). With `assigned`, because the address
     /// is assigned to `holder` by name or in use by it, also if another holder had it last and left, or the pool drains.
     pub fn claim(&self, prefix: Prefix, holder: Holder, slot: u8, assigned: bool) -> bool {
         let mut inner = self.inner.lock();
@@ -251,7 +252,7 @@ impl PoolLedger {
         let entry = inner.entry(offset);
         let allowed = match entry.state {
             None => assigned || inner.is_owned(offset),
-            Some(EntryState::Released(_)) => assigned || entry.holder() == holder,
+            Some(EntryState::Released(_)) => assigned || (entry.holder() == holder && inner.is_owned(offset)),
             Some(EntryState::Assigned) => assigned,
             Some(EntryState::Reserved | EntryState::Granted | EntryState::Declined(_)) => false,
         };
@@ -390,9 +391,8 @@ impl PoolLedger {
     /// quarantined and held, which is walked from its nearer end.
     pub fn counts(&self, now: Stamp) -> PoolCounts {
         let inner = self.inner.lock();
-        let idle = inner.released.len() + inner.released_elsewhere.len();
-        let quarantined =
-            inner.quarantined(&inner.released, now) + inner.quarantined(&inner.released_elsewhere, now);
+        let idle = inner.released.len();
+        let quarantined = inner.quarantined(now);
         let (declined, assigned) = (inner.declined.len() as u32, inner.assigned.len() as u32);
         PoolCounts {
             size: inner.never_used_left + inner.reserved + inner.granted + idle as u32 + declined + assigned,

@@ -38,6 +38,7 @@ impl Ledger {
                     let slot = state.slot_mut(session.slot);
                     slot.records_in_flight = slot.records_in_flight.saturating_sub(1);
                 }
+                Record::Learned(learned) => self.abort_learned(state, learned),
                 Record::Release(_) | Record::Nas(_) | Record::Start(_) | Record::Hold(_) => {}
             }
         }
@@ -48,13 +49,18 @@ impl Ledger {
         if let Some(pending) = slot.pending.take_if(|pending| pending.session == grant.session) {
             slot.pending = pending.replaced;
         }
-        let ours =
-            |reserved: &Reservation| reserved.prefix == grant.prefix && reserved.records.contains(&grant.at);
+        self.abort_reserved(state, grant, grant.at);
+    }
+
+    /// Gives back what was reserved for the record of a grant that was decided at `at`.
+    pub(super) fn abort_reserved(&self, state: &mut HolderState, grant: &GrantRecord, at: Stamp) {
+        let slot = state.slot_mut(grant.slot);
+        let ours = |reserved: &Reservation| reserved.prefix == grant.prefix && reserved.records.contains(&at);
         let Some(found) = slot.reserved.iter().position(ours) else {
             return;
         };
         let reserved = &mut slot.reserved[found];
-        reserved.records.retain(|at| *at != grant.at);
+        reserved.records.retain(|decided| *decided != at);
         if reserved.records.is_empty() {
             let dropped = slot.reserved.swap_remove(found);
             self.give_back(grant.holder, state, &dropped);

@@ -5,7 +5,7 @@
 //! use any more: empty holders, and memories of addresses that others had since.
 
 use super::account::closing;
-use super::admit::ending;
+use super::admit::{ending, ending_by};
 use super::holder::{Grant, HolderState, Slot, Stage};
 use super::{IN_FLIGHT_MS, Ledger, SHARDS};
 use crate::ids::NasId;
@@ -18,6 +18,10 @@ const RESTART_DOUBT_MS: u64 = 60_000;
 /// Grace after the end of a Session-Timeout before the address is taken back, in milliseconds: the Stop may be on its way.
 const TIMEOUT_GRACE_MS: u64 = 60_000;
 
+/// How long what another node answered with is left to that node after its end, in seconds: it may have been renewed there,
+/// and the news of it be late.
+const FOREIGN_GRACE_SECS: u64 = 86_400;
+
 /// A session heard of this lately lives, whatever was allowed to it, in seconds.
 const HEARD_LATELY_SECS: u64 = 3_600;
 
@@ -28,6 +32,8 @@ struct Round<'a> {
     /// No Accept ends before this, for time alone.
     hold_accepts_until: Stamp,
     restarted: &'a [(NasId, Stamp)],
+    /// When nothing was left to learn of other nodes last.
+    feed_read_at: Stamp,
 }
 
 impl Ledger {
@@ -44,8 +50,13 @@ impl Ledger {
             restarted.iter().filter(|(_, at)| due(at)).map(|(nas, at)| (*nas, *at)).collect()
         };
         let holds = self.holds();
-        let round =
-            Round { now, hold_until: holds.leases, hold_accepts_until: holds.end(), restarted: &restarted };
+        let round = Round {
+            now,
+            hold_until: holds.leases,
+            hold_accepts_until: holds.end(),
+            restarted: &restarted,
+            feed_read_at: self.feed_read_at(),
+        };
         let mut shard = shard.lock();
         shard.holders.retain(|holder, state| {
             let holder = Holder(*holder);
@@ -96,37 +107,40 @@ impl Round<'_> {
         if slot.is_recording(self.now) {
             return;
         }
-        if self.is_gone(slot) {
-            self.end_session(holder, slot, ReleaseReason::NasRestart, records);
+        if let Some(restart) = self.gone_since(slot) {
+            self.end_session(holder, slot, (ReleaseReason::NasRestart, restart), records);
             return;
         }
         let silent =
             |slot: &Slot| slot.session.as_ref().is_some_and(|session| self.is_silent(session.updated_at));
         if silent(slot) && slot.grants.iter().any(|grant| grant.live && self.is_timed_out(grant)) {
-            self.end_session(holder, slot, ReleaseReason::Timeout, records);
+            self.end_session(holder, slot, (ReleaseReason::Timeout, self.now), records);
             return;
         }
         self.end_grants(holder, slot, records);
     }
 
-    /// Whether the slot's session, or the Accept that no Start has confirmed, went with a NAS that restarted since.
-    fn is_gone(&self, slot: &Slot) -> bool {
+    /// When the NAS restarted with which the slot's session went, or the Accept that no Start has confirmed.
+    fn gone_since(&self, slot: &Slot) -> Option<Stamp> {
         let restarted = |nas: NasId, heard: Stamp| {
-            self.restarted.iter().any(|(restarted, at)| *restarted == nas && heard < *at)
+            let of_nas = self.restarted.iter().find(|(restarted, at)| *restarted == nas && heard < *at);
+            of_nas.map(|(_, at)| *at)
         };
         if let Some(session) = &slot.session {
             return restarted(session.nas, session.updated_at);
         }
         if slot.is_pending(self.now) && !self.restarted_under_pending(slot) {
-            return false;
+            return None;
         }
         match &slot.pending {
             Some(pending) => restarted(pending.nas, pending.at),
             // Accepts are volatile: after an unclean stop the last one may be forgotten.
-            None if self.now < self.hold_until => false,
-            None => slot.grants.iter().any(|grant| {
-                grant.live && grant.accepted_until != Stamp::ZERO && restarted(grant.nas, grant.since)
-            }),
+            None if self.now < self.hold_until => None,
+            None => slot
+                .grants
+                .iter()
+                .filter(|grant| grant.live && grant.accepted_until != Stamp::ZERO)
+                .find_map(|grant| restarted(grant.nas, grant.since.max(grant.answered_at))),
         }
     }
 
@@ -145,7 +159,13 @@ impl Round<'_> {
         grant.accepted_until != Stamp::ZERO && end.0.saturating_add(TIMEOUT_GRACE_MS) <= self.now.0
     }
 
-    fn end_session(&self, holder: Holder, slot: &mut Slot, reason: ReleaseReason, records: &mut Vec<Record>) {
+    fn end_session(
+        &self,
+        holder: Holder,
+        slot: &mut Slot,
+        (reason, evidence_at): (ReleaseReason, Stamp),
+        records: &mut Vec<Record>,
+    ) {
         let now = self.now;
         let number = slot.number;
         // A pending Accept that came after means the subscriber is back already: its address stays.
@@ -156,8 +176,8 @@ impl Round<'_> {
         for grant in slot.grants.iter_mut().filter(|grant| grant.live && !back) {
             let due = !grant.is_leased(now, self.hold_until) && now.since(grant.leaving) >= IN_FLIGHT_MS;
             if due && !coming(grant.prefix) {
-                let at = now.max(grant.since);
-                records.push(ending(grant, holder, number, at, now, reason));
+                let at = grant.stamp(now).max(grant.since);
+                records.push(ending_by(grant, (holder, number), at, now, reason, evidence_at));
             }
         }
         let Some(session) = slot.session.as_deref() else {
@@ -194,9 +214,15 @@ impl Round<'_> {
                 let end = grant.accepted_until.max(self.hold_accepts_until).max(heard_until);
                 (Stamp(end.0.saturating_add(TIMEOUT_GRACE_MS)), ReleaseReason::Timeout)
             };
+            let is_due = if grant.foreign {
+                // The other node sees to it, unless it is gone for good.
+                end.plus_secs(FOREIGN_GRACE_SECS) <= now.min(self.feed_read_at)
+            } else {
+                end <= now
+            };
             let held_by_session = grant.lease.is_some() && has_session;
             let leaving = grant.leaving != Stamp::ZERO && now.since(grant.leaving) < IN_FLIGHT_MS;
-            if end <= now && !held_by_session && !leaving && !coming(grant.prefix) {
+            if is_due && !held_by_session && !leaving && !coming(grant.prefix) {
                 let at = end.min(now).max(grant.since);
                 records.push(ending(grant, holder, number, at, now, reason));
             }

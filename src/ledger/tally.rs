@@ -69,10 +69,8 @@ pub(super) struct Tally {
     pub(super) blocks: Vec<Option<Box<[Entry]>>>,
     /// What to return to when a reservation is aborted or an assignment by name withdrawn.
     pub(super) before: SpreadMap<u32, Entry>,
-    /// Released addresses that this node may choose, oldest first.
+    /// Released addresses that this node may choose, oldest first. Those in blocks of other nodes are remembered only.
     pub(super) released: BTreeSet<(Stamp, u32)>,
-    /// Released addresses in blocks of other nodes: remembered, not chosen.
-    pub(super) released_elsewhere: BTreeSet<(Stamp, u32)>,
     /// Declined addresses by the end of their decline.
     pub(super) declined: BTreeSet<(Stamp, u32)>,
     pub(super) assigned: BTreeSet<u32>,
@@ -136,11 +134,7 @@ impl Tally {
             Some(EntryState::Reserved) => self.reserved -= 1,
             Some(EntryState::Granted) => self.granted -= 1,
             Some(EntryState::Released(at)) => {
-                if self.is_owned(offset) {
-                    self.released.remove(&(at, offset));
-                } else {
-                    self.released_elsewhere.remove(&(at, offset));
-                }
+                self.released.remove(&(at, offset));
             }
             Some(EntryState::Declined(until)) => {
                 self.declined.remove(&(until, offset));
@@ -159,8 +153,6 @@ impl Tally {
             Some(EntryState::Released(at)) => {
                 if self.is_owned(offset) {
                     self.released.insert((at, offset));
-                } else {
-                    self.released_elsewhere.insert((at, offset));
                 }
             }
             Some(EntryState::Declined(until)) => {
@@ -232,13 +224,13 @@ impl Tally {
         Some(offset)
     }
 
-    /// How many of `released` still rest, walking from whichever end is nearer to the boundary.
-    pub(super) fn quarantined(&self, released: &BTreeSet<(Stamp, u32)>, now: Stamp) -> usize {
+    /// How many released addresses still rest, walking from whichever end is nearer to the boundary.
+    pub(super) fn quarantined(&self, now: Stamp) -> usize {
         let rests = |(at, _): &&(Stamp, u32)| now.since(*at) < self.layout.quarantine_ms();
-        let mut newest = released.iter().rev();
-        for (seen, oldest) in released.iter().enumerate() {
+        let mut newest = self.released.iter().rev();
+        for (seen, oldest) in self.released.iter().enumerate() {
             if rests(&oldest) {
-                return released.len() - seen;
+                return self.released.len() - seen;
             }
             if !newest.next().is_some_and(|entry| rests(&entry)) {
                 return seen;

@@ -164,6 +164,10 @@ pub struct GrantRow {
     pub node: u16,
     /// Journal sequence of the newest record in it.
     pub sequence: u64,
+    /// When that record was decided: of two nodes' records the later one stays.
+    pub updated_at: Stamp,
+    /// The record itself, by which other nodes learn of the grant; none when no other node can read it.
+    pub record: Option<Vec<u8>>,
 }
 
 /// What one stretch of a node's journal means for storage.

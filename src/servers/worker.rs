@@ -12,7 +12,7 @@ use super::delayed::DelayedReplies;
 use super::waiting::{Mailbox, Settled, Waiting, WaitingTable};
 use crate::decision::{DecisionRing, Outcome, Plane};
 use crate::ids::SeededEntropy;
-use crate::journal::record::{Record, VERSION};
+use crate::journal::record::Record;
 
 use crate::journal::{Lane, Refused, Ticket};
 use crate::last_outcome::LastOutcomes;
@@ -247,12 +247,12 @@ impl Worker {
         let submitted = match self.waiting.peek(ticket) {
             Some(waiting) => self.lane.submit_many(|group| {
                 for record in write {
-                    group.record(record.kind(), VERSION, None, |buffer| record.encode(buffer))?;
+                    group.record(record.kind(), record.version(), None, |buffer| record.encode(buffer))?;
                 }
                 let last = waiting.records.len().saturating_sub(1);
                 for (position, record) in waiting.records.iter().enumerate() {
                     let ticket = (position == last).then_some(ticket);
-                    group.record(record.kind(), VERSION, ticket, |buffer| record.encode(buffer))?;
+                    group.record(record.kind(), record.version(), ticket, |buffer| record.encode(buffer))?;
                 }
                 Ok(())
             }),
@@ -274,7 +274,7 @@ impl Worker {
     fn submit_unwaited(&self, write: &[Record], now: Stamp) {
         let submitted = self.lane.submit_many(|group| {
             for record in write {
-                group.record(record.kind(), VERSION, None, |buffer| record.encode(buffer))?;
+                group.record(record.kind(), record.version(), None, |buffer| record.encode(buffer))?;
             }
             Ok(())
         });

@@ -322,6 +322,12 @@ impl Storage for Database {
         ))
     }
 
+    fn grants_of_others(&self, node: u16, after: Vec<(u16, u64)>, limit: usize) -> Answer<'_, Vec<GrantRow>> {
+        verb!(self, read, "reading grants of other nodes", limit, |connection| {
+            history::grants_of_others(connection, node, &after, limit)
+        })
+    }
+
     fn bindings(
         &self,
         tenant: TenantId,
@@ -381,6 +387,10 @@ impl Storage for Database {
             let _ = tokio::time::timeout(timeout, self.committed().notified()).await;
             Ok(())
         })
+    }
+
+    fn is_shared(&self) -> bool {
+        matches!(self, Self::Postgres(_))
     }
 
     fn ping(&self) -> Answer<'_, ()> {

@@ -151,6 +151,23 @@ pub(super) async fn grants(
     }))
 }
 
+/// Grants whose last record is another node's, in the order of each node's journal.
+pub(super) async fn grants_of_others(
+    connection: &mut Connection<'_>,
+    node: u16,
+    after: &[(u16, u64)],
+    limit: usize,
+) -> Result<Vec<GrantRow>, StorageError> {
+    let after: Vec<Value> = after
+        .iter()
+        .map(|(node, sequence)| json!({"node": node, "sequence": sequence.cast_signed()}))
+        .collect();
+    let limit = limit.clamp(1, STORAGE_PAGE_ROWS_MAX);
+    let input = json!({"node": node, "after": after, "limit": limit});
+    let (_, answer) = connection.ask(&sql::GRANTS_OF_OTHERS, input.to_string()).await?;
+    observed_rows::grants(&answer)
+}
+
 pub(super) async fn bindings(
     connection: &mut Connection<'_>,
     tenant: TenantId,

@@ -35,7 +35,7 @@ macro_rules! sqlite_grant {
            iif(t.pool IS NULL, NULL, hex(t.pool)), iif(t.network IS NULL, NULL, hex(t.network)),
            iif(t.mac IS NULL, NULL, hex(t.mac)), t.line, iif(t.via IS NULL, NULL, hex(t.via)),
            iif(t.session IS NULL, NULL, hex(t.session)), t.lease_ends_at, t.since, t.policy_digest, t.node,
-           t.sequence))"
+           t.sequence, t.updated_at, iif(t.record IS NULL, NULL, hex(t.record))))"
     };
 }
 
@@ -44,7 +44,7 @@ macro_rules! postgres_grant {
         "json_build_array(encode(t.tenant, 'hex'), encode(t.first, 'hex'), t.len, t.vrf, t.state,
            encode(t.service, 'hex'), t.slot, encode(t.pool, 'hex'), encode(t.network, 'hex'), encode(t.mac, 'hex'),
            t.line, encode(t.via, 'hex'), encode(t.session, 'hex'), t.lease_ends_at, t.since, t.policy_digest,
-           t.node, t.sequence)"
+           t.node, t.sequence, t.updated_at, encode(t.record, 'hex'))"
     };
 }
 
@@ -235,6 +235,34 @@ pub(super) const GRANTS: Ways = ways! {
     overlapping: sqlite_overlapping!("grant_now", "first, len, vrf",
             "x.first = k.first AND x.len = k.len AND x.vrf = k.vrf", "grant_now"),
         postgres_overlapping!("x"),
+};
+
+/// What other nodes wrote: of each node the rows after the sequence that `after` names for it.
+pub(super) const GRANTS_OF_OTHERS: Statement = Statement {
+    doing: "reading grants of other nodes",
+    // Nobody shares an embedded database, so nothing there is made to be quick.
+    sqlite: concat!(
+        "SELECT count(*), ",
+        sqlite_grant!(),
+        " FROM (SELECT g.* FROM grant_now g
+             LEFT JOIN jsonb_each(?1, '$.after') a ON a.value->>'node' = g.node
+           WHERE g.node <> ?1->>'node' AND g.record IS NOT NULL
+             AND g.sequence > coalesce(a.value->>'sequence', 0)
+           ORDER BY g.node, g.sequence LIMIT ?1->>'limit') t"
+    ),
+    postgres: concat!(
+        "SELECT count(*), coalesce(json_agg(",
+        postgres_grant!(),
+        " ORDER BY t.node, t.sequence)::text, '[]') FROM (
+             SELECT g.* FROM applied n
+             LEFT JOIN jsonb_to_recordset($1::jsonb->'after') AS a(node bigint, sequence bigint) ON a.node = n.node
+             CROSS JOIN LATERAL (
+               SELECT * FROM grant_now WHERE node = n.node AND record IS NOT NULL
+                 AND sequence > coalesce(a.sequence, 0)
+               ORDER BY sequence LIMIT ($1::jsonb->>'limit')::bigint) g
+             WHERE n.node <> ($1::jsonb->>'node')::bigint
+             ORDER BY g.node, g.sequence LIMIT ($1::jsonb->>'limit')::bigint) t"
+    ),
 };
 
 /// A binding has no state; the filter means its action.

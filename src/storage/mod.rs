@@ -88,6 +88,16 @@ pub enum StorageError {
         /// Generation found.
         actual: u64,
     },
+    /// A stretch of a journal does not follow what storage has of it.
+    #[error("storage has the journal of node {node} up to {actual}, and was given what follows {expected}")]
+    Gap {
+        /// Whose journal.
+        node: u16,
+        /// Position that the stretch follows.
+        expected: u64,
+        /// Position stored.
+        actual: u64,
+    },
     /// A referenced object does not exist (any more).
     #[error("{from} refers to {to}, which does not exist")]
     DanglingReference {
@@ -335,6 +345,9 @@ pub trait Storage: Send + Sync {
         after: Option<String>,
         limit: usize,
     ) -> Answer<'_, Page<GrantRow>>;
+    /// Grants whose last record was written by another node than `node` (FIELD R5), at most `limit` of them: of each node
+    /// those after the sequence that `after` names for it, in the order of its journal.
+    fn grants_of_others(&self, node: u16, after: Vec<(u16, u64)>, limit: usize) -> Answer<'_, Vec<GrantRow>>;
     /// Binding history, oldest first.
     fn bindings(
         &self,
@@ -366,6 +379,8 @@ pub trait Storage: Send + Sync {
     fn schema_version(&self) -> Answer<'_, (i64, i64)>;
     /// Waits until another node's commit may have happened, or `timeout` has passed. Only a hint.
     fn changed(&self, timeout: std::time::Duration) -> Answer<'_, ()>;
+    /// Whether other nodes may use the same database.
+    fn is_shared(&self) -> bool;
     /// A cheap round trip, for readiness.
     fn ping(&self) -> Answer<'_, ()>;
 }

@@ -34,11 +34,7 @@ pub(super) async fn apply(
         return Ok(stored);
     }
     if batch.after != stored {
-        return Err(StorageError::Conflict {
-            id: format!("the applied journal position of node {}", batch.node),
-            expected: batch.after,
-            actual: stored,
-        });
+        return Err(StorageError::Gap { node: batch.node, expected: batch.after, actual: stored });
     }
     let bindings: Vec<StoredBinding<'_>> = batch.bindings.iter().map(StoredBinding::from).collect();
     write_rows(connection, &sql::INSERT_BINDINGS, &bindings).await?;

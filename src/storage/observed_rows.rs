@@ -214,6 +214,8 @@ pub(super) struct StoredGrant<'a> {
     policy_digest: i64,
     node: u16,
     sequence: i64,
+    updated_at: Millis,
+    record: Option<HexBytes<'a>>,
 }
 
 impl<'a> From<&'a GrantRow> for StoredGrant<'a> {
@@ -238,6 +240,8 @@ impl<'a> From<&'a GrantRow> for StoredGrant<'a> {
             policy_digest: row.policy_digest.cast_signed(),
             node: row.node,
             sequence: row.sequence.cast_signed(),
+            updated_at: row.updated_at.into(),
+            record: row.record.as_deref().map(|record| HexBytes(record.into())),
         }
     }
 }
@@ -263,6 +267,8 @@ impl StoredGrant<'_> {
             policy_digest: self.policy_digest.cast_unsigned(),
             node: self.node,
             sequence: self.sequence.cast_unsigned(),
+            updated_at: self.updated_at.into(),
+            record: self.record.map(|record| record.0.into_owned()),
         })
     }
 }

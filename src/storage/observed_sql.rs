@@ -128,42 +128,45 @@ pub(super) const INSERT_ADDRESSES: Statement = Statement {
                ON CONFLICT DO NOTHING",
 };
 
-/// Replaces older rows only. A grant carries no time of its last change: of two nodes, the one whose holder came later
-/// wins, and with the same holder the one that is applied later.
+/// Replaces older rows only: of two nodes, those whose record was decided earlier.
 pub(super) const UPSERT_GRANTS: Statement = Statement {
     doing: "writing grants",
     sqlite: "INSERT INTO grant_now (tenant, first, len, vrf, state, service, slot, pool, network, mac,
-               line, via, session, lease_ends_at, since, policy_digest, node, sequence)
+               line, via, session, lease_ends_at, since, policy_digest, node, sequence,
+               updated_at, record)
              SELECT unhex(value->>'tenant'), unhex(value->>'first'), value->>'len', value->>'vrf',
                value->>'state', unhex(value->>'service'), value->>'slot', unhex(value->>'pool'),
                unhex(value->>'network'), unhex(value->>'mac'), value->>'line', unhex(value->>'via'),
                unhex(value->>'session'), value->>'lease_ends_at', value->>'since', value->>'policy_digest',
-               value->>'node', value->>'sequence'
+               value->>'node', value->>'sequence', value->>'updated_at', unhex(value->>'record')
              FROM jsonb_each(?1) WHERE true
              ON CONFLICT (tenant, first, len, vrf) DO UPDATE SET state = excluded.state,
                service = excluded.service, slot = excluded.slot, pool = excluded.pool,
                network = excluded.network, mac = excluded.mac, line = excluded.line, via = excluded.via,
                session = excluded.session, lease_ends_at = excluded.lease_ends_at, since = excluded.since,
-               policy_digest = excluded.policy_digest, node = excluded.node, sequence = excluded.sequence
+               policy_digest = excluded.policy_digest, node = excluded.node, sequence = excluded.sequence,
+               updated_at = excluded.updated_at, record = excluded.record
              WHERE CASE WHEN grant_now.node = excluded.node THEN excluded.sequence > grant_now.sequence
-               ELSE excluded.since >= grant_now.since END",
+               ELSE (excluded.updated_at, excluded.node) > (grant_now.updated_at, grant_now.node) END",
     postgres: "INSERT INTO grant_now (tenant, first, len, vrf, state, service, slot, pool, network, mac,
-                 line, via, session, lease_ends_at, since, policy_digest, node, sequence)
+                 line, via, session, lease_ends_at, since, policy_digest, node, sequence,
+                 updated_at, record)
                SELECT decode(i.tenant, 'hex'), decode(i.first, 'hex'), i.len, i.vrf, i.state,
                  decode(i.service, 'hex'), i.slot, decode(i.pool, 'hex'), decode(i.network, 'hex'),
                  decode(i.mac, 'hex'), i.line, decode(i.via, 'hex'), decode(i.session, 'hex'), i.lease_ends_at,
-                 i.since, i.policy_digest, i.node, i.sequence
+                 i.since, i.policy_digest, i.node, i.sequence, i.updated_at, decode(i.record, 'hex')
                FROM json_to_recordset($1::json) AS i(tenant text, first text, len bigint, vrf text,
                  state text, service text, slot bigint, pool text, network text, mac text, line text, via text,
                  session text, lease_ends_at bigint, since bigint, policy_digest bigint, node bigint,
-                 sequence bigint)
+                 sequence bigint, updated_at bigint, record text)
                ON CONFLICT (tenant, first, len, vrf) DO UPDATE SET state = excluded.state,
                service = excluded.service, slot = excluded.slot, pool = excluded.pool,
                network = excluded.network, mac = excluded.mac, line = excluded.line, via = excluded.via,
                session = excluded.session, lease_ends_at = excluded.lease_ends_at, since = excluded.since,
-               policy_digest = excluded.policy_digest, node = excluded.node, sequence = excluded.sequence
+               policy_digest = excluded.policy_digest, node = excluded.node, sequence = excluded.sequence,
+               updated_at = excluded.updated_at, record = excluded.record
              WHERE CASE WHEN grant_now.node = excluded.node THEN excluded.sequence > grant_now.sequence
-               ELSE excluded.since >= grant_now.since END",
+               ELSE (excluded.updated_at, excluded.node) > (grant_now.updated_at, grant_now.node) END",
 };
 
 /// Removes the rows of addresses that became free, unless what is stored is newer.
@@ -174,13 +177,13 @@ pub(super) const FREE_GRANTS: Statement = Statement {
                ON g.tenant = unhex(i.value->>'tenant') AND g.first = unhex(i.value->>'first')
                AND g.len = i.value->>'len' AND g.vrf = i.value->>'vrf'
                WHERE CASE WHEN g.node = i.value->>'node' THEN i.value->>'sequence' > g.sequence
-               ELSE i.value->>'since' >= g.since END)",
+               ELSE (i.value->>'updated_at', i.value->>'node') > (g.updated_at, g.node) END)",
     postgres:
         "DELETE FROM grant_now g USING json_to_recordset($1::json) AS i(tenant text, first text, len bigint,
-                 vrf text, since bigint, node bigint, sequence bigint)
+                 vrf text, updated_at bigint, node bigint, sequence bigint)
                WHERE g.tenant = decode(i.tenant, 'hex') AND g.first = decode(i.first, 'hex') AND g.len = i.len
                AND g.vrf = i.vrf AND CASE WHEN g.node = i.node THEN i.sequence > g.sequence
-               ELSE i.since >= g.since END",
+               ELSE (i.updated_at, i.node) > (g.updated_at, g.node) END",
 };
 
 pub(super) const PURGE_BINDINGS: Statement = Statement {

@@ -48,6 +48,12 @@ pub struct Metrics {
     pub applier_records: IntCounter,
     /// Failures of the applier.
     pub applier_errors: IntCounter,
+    /// What became of other nodes' records.
+    pub feed_records: IntCounterVec,
+    /// Looks at the feed that failed.
+    pub feed_errors: IntCounter,
+    /// Seconds since nothing was left to learn of other nodes.
+    pub feed_age: Gauge,
     /// Commit number this node decides by.
     pub snapshot_seq: IntGauge,
     /// Live sessions.
@@ -129,6 +135,10 @@ impl Metrics {
             "lastmile_nas_last_heard_seconds",
             "When a valid request of the NAS last came, in seconds since 1970.",
         );
+        let feed_age = Gauge::with_opts(Opts::new(
+            "lastmile_feed_age_seconds",
+            "Seconds since nothing was left to learn of other nodes.",
+        ));
         let pool = Opts::new("lastmile_pool_addresses", "Addresses or prefixes of a pool by state.");
         Self {
             decisions: counters(
@@ -196,6 +206,18 @@ impl Metrics {
                 "lastmile_applier_errors_total",
                 "Failed attempts to write to storage.",
             ),
+            feed_records: counters(
+                &r,
+                "lastmile_feed_records_total",
+                "Records of other nodes by what they meant here.",
+                &["lesson"],
+            ),
+            feed_errors: counter(
+                &r,
+                "lastmile_feed_errors_total",
+                "Failed attempts to read what other nodes grant.",
+            ),
+            feed_age: register(&r, feed_age),
             snapshot_seq: gauge(&r, "lastmile_snapshot_seq", "Commit number this node decides by."),
             sessions: gauge(&r, "lastmile_ledger_sessions", "Live RADIUS sessions."),
             leases: gauge(&r, "lastmile_ledger_leases", "Live DHCP leases."),

@@ -50,7 +50,7 @@ pub(crate) async fn a_batch_is_applied_once_and_never_across_a_gap(storage: Arc<
     }
     for gap in [batch(1, 6, 9), batch(1, 3, 9)] {
         let refused = storage.apply_observed(gap).await;
-        assert!(matches!(refused, Err(StorageError::Conflict { actual: 5, .. })), "{refused:?}");
+        assert!(matches!(refused, Err(StorageError::Gap { node: 1, actual: 5, .. })), "{refused:?}");
     }
     assert_eq!(storage.apply_observed(batch(2, 0, 1)).await.unwrap(), 1);
     assert_eq!(storage.apply_observed(batch(1, 5, 9)).await.unwrap(), 9);
@@ -110,10 +110,10 @@ pub(crate) async fn only_a_newer_grant_row_replaces_or_removes_an_older_one(stor
         position = next;
         all_grants(&*storage).await
     };
-    let row = |node, sequence, since, state: &str| GrantRow {
+    let row = |node, sequence, updated_at, state: &str| GrantRow {
         node,
         sequence,
-        since: Stamp(since),
+        updated_at: Stamp(updated_at),
         state: state.to_owned(),
         ..grant("192.0.2.1", 0)
     };
@@ -121,12 +121,46 @@ pub(crate) async fn only_a_newer_grant_row_replaces_or_removes_an_older_one(stor
     assert_eq!(apply(first.clone()).await, std::slice::from_ref(&first));
     assert_eq!(apply(row(1, 9, NOON + 5, "held")).await, std::slice::from_ref(&first));
     assert_eq!(apply(row(1, 9, NOON + 5, "free")).await, std::slice::from_ref(&first));
-    assert_eq!(apply(row(2, 50, NOON - 5, "free")).await, [first]);
+    assert_eq!(apply(row(2, 50, NOON - 5, "free")).await, std::slice::from_ref(&first));
+    let early = GrantRow { since: Stamp(NOON + 9), ..row(2, 60, NOON - 5, "held") };
+    assert_eq!(apply(early).await, std::slice::from_ref(&first), "another node: by the time of its record");
+    assert_eq!(apply(row(1, 10, NOON, "held")).await, std::slice::from_ref(&first));
     let second = GrantRow { service: ServiceId(Uid(8)), ..row(2, 3, NOON + 5, "granted") };
     assert_eq!(apply(second.clone()).await, std::slice::from_ref(&second));
+    assert_eq!(apply(row(1, 70, NOON + 5, "held")).await, std::slice::from_ref(&second), "the higher node");
     let other_vrf = GrantRow { vrf: "voice".to_owned(), ..row(2, 4, NOON, "granted") };
     assert_eq!(apply(other_vrf.clone()).await, [second, other_vrf.clone()]);
     assert_eq!(apply(row(2, 5, NOON + 6, "free")).await, [other_vrf]);
+}
+
+pub(crate) async fn a_node_reads_what_others_wrote_last_in_the_order_of_each_journal(
+    storage: Arc<dyn Storage>,
+) {
+    let row = |node, address: &str, sequence| GrantRow {
+        node,
+        updated_at: Stamp(NOON + sequence),
+        record: Some(vec![16, 1, sequence as u8]),
+        ..grant(address, sequence)
+    };
+    let unrecorded = GrantRow { record: None, ..row(2, "192.0.2.9", 9) };
+    for (node, through, rows) in [
+        (1, 8, vec![row(1, "192.0.2.1", 4), row(1, "192.0.2.2", 2), row(1, "192.0.2.3", 8)]),
+        (2, 9, vec![row(2, "192.0.2.4", 3), row(2, "192.0.2.2", 5), unrecorded]),
+        (3, 6, vec![row(3, "192.0.2.5", 6)]),
+    ] {
+        storage.apply_observed(ObservedBatch { grants: rows, ..batch(node, 0, through) }).await.unwrap();
+    }
+    let read = async |node, after: &[(u16, u64)], limit| {
+        let rows = storage.grants_of_others(node, after.to_vec(), limit).await.unwrap();
+        rows.iter().map(|row| (row.node, row.sequence)).collect::<Vec<_>>()
+    };
+    assert_eq!(read(1, &[], 100).await, [(2, 3), (2, 5), (3, 6)]);
+    assert_eq!(read(2, &[], 100).await, [(1, 4), (1, 8), (3, 6)], "node 2 wrote 192.0.2.2 last");
+    assert_eq!(read(3, &[(1, 4)], 2).await, [(1, 8), (2, 3)]);
+    assert_eq!(read(3, &[(1, 8), (2, 3), (9, 9)], 100).await, [(2, 5)]);
+    assert_eq!(read(3, &[(1, 8), (2, 5)], 100).await, []);
+    let rows = storage.grants_of_others(1, vec![(2, 3), (3, 6)], 1).await.unwrap();
+    assert_eq!(rows, [row(2, "192.0.2.2", 5)]);
 }
 
 pub(crate) async fn ten_thousand_rows_apply_as_one_batch(storage: Arc<dyn Storage>) {

@@ -119,6 +119,8 @@ pub(crate) fn grant(address: &str, sequence: u64) -> GrantRow {
         policy_digest: u64::MAX,
         node: 1,
         sequence,
+        updated_at: Stamp(NOON),
+        record: None,
     }
 }
 

@@ -69,7 +69,7 @@ CREATE TABLE grant_now (
     since INTEGER NOT NULL,
     policy_digest INTEGER NOT NULL,
     node INTEGER NOT NULL,
-    sequence INTEGER NOT NULL,
+    sequence INTEGER NOT NULL, updated_at INTEGER NOT NULL DEFAULT 0, record BLOB,
     PRIMARY KEY (tenant, first, len, vrf)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE key_store (

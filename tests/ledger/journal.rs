@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use lastmile::journal::record::{Record, StartRecord, VERSION};
+use lastmile::ids::PoolId;
+use lastmile::journal::record::{Record, StartRecord};
 use lastmile::ledger::Ledger;
 use lastmile::snapshot::types::Pool;
 use lastmile::time::Stamp;
@@ -41,7 +42,7 @@ impl<P> Journal<P> {
     pub fn commit(&mut self, ledger: &Ledger, record: &Record) {
         let mut payload = Vec::new();
         record.encode(&mut payload);
-        let record = Record::decode(record.kind(), VERSION, &payload).unwrap();
+        let record = Record::decode(record.kind(), record.version(), &payload).unwrap();
         let sequence = self.last() + 1;
         ledger.apply(sequence, &record);
         ledger.apply(sequence, &record);
@@ -56,8 +57,18 @@ impl<P> Journal<P> {
 
     /// A ledger made from what is durable.
     pub fn rebuilt(&self, pools: &[Arc<Pool>], checkpoint: Option<&[u8]>) -> Ledger {
+        self.rebuilt_with(pools, checkpoint, &|_, _| true)
+    }
+
+    /// The same for a node that owns some blocks of pools.
+    pub fn rebuilt_with(
+        &self,
+        pools: &[Arc<Pool>],
+        checkpoint: Option<&[u8]>,
+        owns: &dyn Fn(PoolId, u32) -> bool,
+    ) -> Ledger {
         let ledger = Ledger::new();
-        ledger.set_pools(pools.iter().map(AsRef::as_ref), &|_, _| true);
+        ledger.set_pools(pools.iter().map(AsRef::as_ref), owns);
         let from = checkpoint.map_or(0, |bytes| ledger.load_checkpoint(bytes).unwrap());
         for (sequence, record) in self.committed.iter().filter(|(sequence, _)| *sequence > from) {
             ledger.apply(*sequence, record);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lastmile::ids::{NasId, NetworkId, SessionId, TenantId, Uid};
+use lastmile::ids::{NasId, NetworkId, PoolId, SeededEntropy, SessionId, TenantId, Uid};
 use lastmile::journal::record::{Holder, LeaseFacts, Owner, Record, Role, SessionEvent};
 use lastmile::ledger::{
     Accounted, AccountingFacts, Admission, AdmitRequest, Denied, Ledger, Offered, Want, WantSource,
@@ -56,7 +56,8 @@ pub fn nas(number: u64) -> NasId {
 }
 
 pub fn session(number: u64) -> SessionId {
-    SessionId(uid(0x5_0000_0000 + number))
+    // Minted long before every Accept, as far as its time tells.
+    SessionId(Uid((uid(0x5_0000_0000 + number).0 << 48 >> 48) | (u128::from(number) << 80)))
 }
 
 /// The id that is minted when the request of a session is decided again, some milliseconds later.
@@ -113,6 +114,10 @@ pub struct Rig {
     pub confirm_secs: u64,
     pub lease_secs: u64,
     pub max_slots: u8,
+    /// Which blocks of pools this node may choose from.
+    pub owns: fn(PoolId, u32) -> bool,
+    /// Whether session ids tell when they were minted, as those of a server do.
+    pub minted: bool,
     next_session: u64,
 }
 
@@ -151,6 +156,8 @@ impl Rig {
             confirm_secs: 120,
             lease_secs: 3_600,
             max_slots: 1,
+            owns: |_, _| true,
+            minted: false,
             next_session: 0,
         };
         rig.install(pools);
@@ -159,7 +166,7 @@ impl Rig {
 
     pub fn install(&mut self, pools: Vec<Pool>) {
         self.pools = pools.into_iter().map(Arc::new).collect();
-        self.ledger.set_pools(self.pools.iter().map(AsRef::as_ref), &|_, _| true);
+        self.ledger.set_pools(self.pools.iter().map(AsRef::as_ref), &self.owns);
     }
 
     pub fn pass(&mut self, secs: u64) {
@@ -180,6 +187,9 @@ impl Rig {
 
     pub fn fresh(&mut self) -> SessionId {
         self.next_session += 1;
+        if self.minted {
+            return SessionId::mint(self.now, &SeededEntropy::new(self.next_session));
+        }
         session(self.next_session)
     }
 
@@ -363,7 +373,8 @@ impl Rig {
     /// Another process takes over with what the journal has.
     pub fn restart(&mut self, checkpoint: Option<&[u8]>) {
         let hold_until = self.now.plus_secs(self.lease_secs);
-        self.ledger = self.journal.rebuilt(&self.pools, checkpoint);
+        let owns = self.owns;
+        self.ledger = self.journal.rebuilt_with(&self.pools, checkpoint, &owns);
         self.journal.start(&self.ledger, self.now, hold_until);
     }
 
@@ -382,7 +393,7 @@ pub fn size_of(pool: &Pool) -> u32 {
 }
 
 pub fn check_counts(ledger: &Ledger, pool: &Pool, now: Stamp) {
-    let counts = ledger.pool(lastmile::ids::PoolId(pool.id)).unwrap().counts(now);
+    let counts = ledger.pool(PoolId(pool.id)).unwrap().counts(now);
     let parts =
         [counts.free, counts.reserved, counts.held, counts.granted, counts.quarantined, counts.declined];
     let sum = parts.iter().sum::<u32>() + counts.assigned;

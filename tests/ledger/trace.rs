@@ -44,6 +44,9 @@ pub fn brief(records: &[Record]) -> String {
         Record::Nas(record) => format!("restart {:?}", record.nas),
         Record::Start(start) => format!("start at {}", clock(start.at)),
         Record::Hold(hold) => format!("hold until {}", clock(hold.leases)),
+        Record::Learned(learned) => {
+            format!("learned from node {} at {}", learned.node, clock(learned.at))
+        }
     };
     format!("[{}]", records.iter().map(text).collect::<Vec<_>>().join("; "))
 }
@@ -71,5 +74,6 @@ pub fn holder_line(holder: Holder) -> Record {
         holder,
         slot: 0,
         reason: ReleaseReason::Operator,
+        evidence_at: T0,
     })
 }

@@ -107,7 +107,7 @@ impl Fold {
                     self.sessions.remove(&key);
                 }
             }
-            Record::Nas(_) | Record::Start(_) | Record::Hold(_) => {}
+            Record::Nas(_) | Record::Start(_) | Record::Hold(_) | Record::Learned(_) => {}
         }
     }
 }

@@ -154,6 +154,9 @@ impl Storage for Rows {
     ) -> Answer<'_, Page<GrantRow>> {
         never()
     }
+    fn grants_of_others(&self, _: u16, _: Vec<(u16, u64)>, _: usize) -> Answer<'_, Vec<GrantRow>> {
+        never()
+    }
     fn bindings(
         &self,
         _: TenantId,
@@ -189,6 +192,9 @@ impl Storage for Rows {
     }
     fn changed(&self, _: Duration) -> Answer<'_, ()> {
         never()
+    }
+    fn is_shared(&self) -> bool {
+        false
     }
     fn ping(&self) -> Answer<'_, ()> {
         never()

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use std::sync::{Arc, Mutex};
 
 use lastmile::ids::{SeededEntropy, SessionId, Uid};
-use lastmile::journal::record::{Record, Role, SessionRecord, VERSION};
+use lastmile::journal::record::{Record, Role, SessionRecord};
 use lastmile::journal::{
     CommitFailure, CommittedBatch, Config, Durable, Journal, Lane, MemoryDisk, Sequence, Sink, Stepper,
     Surroundings, Ticket, recover,
@@ -85,6 +85,7 @@ pub(crate) fn describe(record: &Record, now: Stamp, names: &mut Names) -> String
         }
         Record::Start(_) => "start".to_owned(),
         Record::Hold(_) => "hold".to_owned(),
+        Record::Learned(learned) => format!("learned from node {}", learned.node),
     }
 }
 
@@ -154,8 +155,9 @@ impl Writer {
 
     /// Commits a record; its sequence and the proof.
     pub(crate) fn write(&mut self, record: &Record) -> (u64, Durable) {
-        let submitted =
-            self.lane.submit(record.kind(), VERSION, Some(Ticket(1)), |buffer| record.encode(buffer));
+        let submitted = self
+            .lane
+            .submit(record.kind(), record.version(), Some(Ticket(1)), |buffer| record.encode(buffer));
         submitted.unwrap();
         self.stepper.settle();
         let (sequence, durable) = self.delivered.lock().unwrap().pop().unwrap();
