@@ -50,9 +50,9 @@ async fn apply_sessions(connection: &mut Connection<'_>, batch: &ObservedBatch) 
         let rows: Result<Vec<StoredSession<'_>>, StorageError> =
             piece.iter().map(StoredSession::new).collect();
         let input = encode(&rows?)?;
-        connection.run(&sql::UPSERT_SESSIONS, input.clone()).await?;
+        connection.run(&sql::FORGET_ADDRESSES, input.clone()).await?;
+        connection.run(&sql::UPSERT_SESSIONS, input).await?;
         // Which rows were newer shows in the row itself: it now carries their position.
-        connection.run(&sql::FORGET_ADDRESSES, input).await?;
         let found: Vec<StoredAddress> = piece.iter().flat_map(addresses).collect();
         write_rows(connection, &sql::INSERT_ADDRESSES, &found).await?;
     }

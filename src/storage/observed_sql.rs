@@ -97,18 +97,22 @@ pub(super) const UPSERT_SESSIONS: Statement = Statement {
                ELSE (excluded.updated_at, excluded.node) > (session.updated_at, session.node) END",
 };
 
-/// Removes the addresses of the sessions whose rows were taken from this input, before they are written again.
+/// Removes the addresses of sessions that are about to be replaced by rows with other ones; nearly always they are the same.
 pub(super) const FORGET_ADDRESSES: Statement = Statement {
     doing: "replacing addresses of sessions",
     sqlite: "DELETE FROM session_address WHERE (tenant, session) IN (
                SELECT s.tenant, s.id FROM jsonb_each(?1) i CROSS JOIN session s
                ON s.tenant = unhex(i.value->>'tenant') AND s.id = unhex(i.value->>'id')
-               AND s.node = i.value->>'node' AND s.sequence = i.value->>'sequence')",
+               WHERE s.addresses <> i.value->>'addresses'
+               AND CASE WHEN s.node = i.value->>'node' THEN i.value->>'sequence' > s.sequence
+               ELSE (i.value->>'updated_at', i.value->>'node') > (s.updated_at, s.node) END)",
     postgres: "DELETE FROM session_address a
-               USING json_to_recordset($1::json) AS i(tenant text, id text, node bigint, sequence bigint)
+               USING json_to_recordset($1::json) AS i(tenant text, id text, addresses text, updated_at bigint,
+                 node bigint, sequence bigint)
                JOIN session s ON s.tenant = decode(i.tenant, 'hex') AND s.id = decode(i.id, 'hex')
-               AND s.node = i.node AND s.sequence = i.sequence
-               WHERE a.tenant = s.tenant AND a.session = s.id",
+               WHERE a.tenant = s.tenant AND a.session = s.id AND s.addresses <> i.addresses
+               AND CASE WHEN s.node = i.node THEN i.sequence > s.sequence
+               ELSE (i.updated_at, i.node) > (s.updated_at, s.node) END",
 };
 
 pub(super) const INSERT_ADDRESSES: Statement = Statement {

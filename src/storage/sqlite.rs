@@ -14,7 +14,10 @@ use tokio::sync::Notify;
 
 use super::StorageError;
 use super::statement::failure;
-use crate::limits::{DATABASE_ANSWER_MS, DATABASE_LOCK_MS, DATABASE_READERS_MAX};
+use crate::limits::{
+    DATABASE_ANSWER_MS, DATABASE_CHECKPOINT_PAGES, DATABASE_LOCK_MS, DATABASE_READERS_MAX,
+    DATABASE_WRITER_CACHE_BYTES,
+};
 
 /// An open database file.
 #[derive(Debug)]
@@ -47,7 +50,12 @@ impl Link {
         let opening = |error| failure("opening the database file", error);
         // The writer first: it makes the file a write-ahead one, which readers then find.
         let writer = pool(1).after_release(|connection, _| Box::pin(is_out_of_transaction(connection)));
-        let writer = writer.connect_with(options.clone()).await.map_err(opening)?;
+        let writing = options
+            .clone()
+            // Kibibytes when negative. The default of 2 MiB reads the upper pages of every index again and again.
+            .pragma("cache_size", format!("-{}", DATABASE_WRITER_CACHE_BYTES / 1024))
+            .pragma("wal_autocheckpoint", DATABASE_CHECKPOINT_PAGES.to_string());
+        let writer = writer.connect_with(writing).await.map_err(opening)?;
         let readers =
             pool(DATABASE_READERS_MAX).connect_with(options.read_only(true)).await.map_err(opening)?;
         Ok(Self { writer, readers, committed: Notify::new() })
