@@ -28,6 +28,7 @@ mod statistics;
 mod workload;
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
 use lastmile::secret::Secret;
@@ -113,6 +114,9 @@ struct Options {
     /// Logins (user000000 and on) or DHCP clients to take turns.
     #[arg(long, default_value_t = 10_000)]
     subscribers: u32,
+    /// Directory in which seeded states are kept and looked for: a million subscribers take minutes to write.
+    #[arg(long)]
+    states: Option<PathBuf>,
     /// One JSON object per line instead of text.
     #[arg(long)]
     json: bool,
@@ -188,7 +192,7 @@ fn smoke() -> anyhow::Result<()> {
 
 fn measure(options: &Options) -> anyhow::Result<()> {
     let mut reports: Vec<Vec<Report>> = vec![Vec::new(); options.workloads.len()];
-    let mut states = States::default();
+    let mut states = States::kept_in(options.states.clone());
     for _ in 0..options.runs {
         for (kind, reports) in options.workloads.iter().zip(&mut reports) {
             if *kind == Kind::Start {

@@ -4,7 +4,7 @@
 //! and an access each. Made once for a number of subscribers and copied for every run, because a million takes minutes.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,28 +45,56 @@ pub(crate) struct Population {
 /// The states made so far.
 #[derive(Default)]
 pub(crate) struct States {
-    made: Vec<(Population, TempDir)>,
+    made: Vec<(Population, PathBuf)>,
+    /// Where they are kept for the next time; below a temporary directory when not given.
+    kept: Option<PathBuf>,
+    temporary: Vec<TempDir>,
 }
 
 impl States {
+    /// States that are kept in, and taken from, a directory.
+    pub(crate) fn kept_in(kept: Option<PathBuf>) -> Self {
+        Self { kept, ..Self::default() }
+    }
+
     /// A fresh copy of the state of `population`.
     pub(crate) fn copy(&mut self, population: &Population) -> anyhow::Result<TempDir> {
         if !self.made.iter().any(|(known, _)| known == population) {
-            let state = tempfile::tempdir()?;
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(seed(state.path(), population))?;
-            drop(runtime);
-            wait_until_closed()?;
+            let state = self.make(population)?;
             self.made.push((population.clone(), state));
         }
         let made = self.made.iter().find(|(known, _)| known == population);
         let (_, template) = made.context("the state that was just made is missing")?;
         let copy = tempfile::tempdir()?;
-        for file in fs::read_dir(template.path())? {
+        for file in fs::read_dir(template)? {
             let file = file?;
             fs::copy(file.path(), copy.path().join(file.file_name()))?;
         }
         Ok(copy)
+    }
+
+    fn make(&mut self, population: &Population) -> anyhow::Result<PathBuf> {
+        let state = if let Some(kept) = &self.kept {
+            let state = kept.join(format!("{:?}-{}", population.recognised, population.subscribers));
+            if state.exists() {
+                return Ok(state);
+            }
+            state
+        } else {
+            let temporary = tempfile::tempdir()?;
+            let state = temporary.path().join("state");
+            self.temporary.push(temporary);
+            state
+        };
+        // Under its own name only when it is whole.
+        let unfinished = state.with_extension("unfinished");
+        fs::create_dir_all(&unfinished)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(seed(&unfinished, population))?;
+        drop(runtime);
+        wait_until_closed()?;
+        fs::rename(&unfinished, &state)?;
+        Ok(state)
     }
 }
 
@@ -89,6 +117,7 @@ struct Seeder {
     storage: Arc<dyn Storage>,
     vault: Vault,
     pending: Vec<Write>,
+    written: u64,
 }
 
 impl Seeder {
@@ -96,7 +125,9 @@ impl Seeder {
         let mut problems = Problems::default();
         let spec = Spec::decode(kind, &spec, "/spec", &mut problems)
             .with_context(|| format!("{kind:?} {external_id}: {problems:?}"))?;
-        let id = Uid::mint(Stamp::from_secs(1_790_000_000), &SystemEntropy);
+        // One after the other in time, as a CRM writes them: ids that are ordered keep SQLite's trees in order.
+        self.written += 1;
+        let id = Uid::mint(Stamp(1_790_000_000_000 + self.written), &SystemEntropy);
         let secrets: Vec<_> =
             spec.secrets().into_iter().filter_map(|(name, field)| Some((name, field.secret()?))).collect();
         let sealed = if secrets.is_empty() {
@@ -151,7 +182,7 @@ async fn seed(state: &Path, population: &Population) -> anyhow::Result<()> {
     let vault = Vault::new(&master, Arc::new(SystemEntropy));
     let storage = lastmile::storage::open(&format!("sqlite:{}", state.join("lastmile.db").display())).await?;
     vault.load_tenant(storage.as_ref(), TenantId::DEFAULT).await?;
-    let mut seeder = Seeder { storage, vault, pending: Vec::new() };
+    let mut seeder = Seeder { storage, vault, pending: Vec::new(), written: 0 };
     let network =
         json!({"prefixes": ["100.64.0.0/10"], "gateways": ["100.127.255.254"], "dns": ["192.0.2.53"]});
     let network = seeder.add(Kind::Network, "load".into(), network).await?.to_string();

@@ -27,7 +27,7 @@ pub(crate) fn measure(
     for number in 0..WRITES {
         let number = number * (population.subscribers / WRITES).max(1) % population.subscribers.max(1);
         let body = json!({"source": "load", "spec": {"subscriber": format!("c{number}"), "plan": "load", "max_sessions": 2}});
-        times.push(daemon.put(&format!("/v1/services/s{number}"), &body.to_string())?);
+        times.push(daemon.put(&format!("/v1/services/ext:load~s{number}?adopt=true"), &body.to_string())?);
     }
     let write_ms = median(times.clone()) * 1e3;
     let slowest_ms = times.iter().fold(0.0, |slowest: f64, time| slowest.max(*time)) * 1e3;
