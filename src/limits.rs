@@ -88,6 +88,10 @@ pub const JOURNAL_FLUSH_AFTER_MS: u64 = 5;
 /// Time between two attempts of an unavailable journal to write again unless configured otherwise, in
 /// milliseconds.
 pub const JOURNAL_PROBE_AFTER_MS: u64 = 1_000;
+/// After a commit of so many records or more, the next one waits for [`JOURNAL_GATHER_US`].
+pub const JOURNAL_GATHER_RECORDS_MIN: u64 = 8;
+/// How long a commit waits for more records under load, in microseconds: little beside what queueing costs then.
+pub const JOURNAL_GATHER_US: u64 = 200;
 
 /// Window in which a retransmission gets the answer already sent (RFC 5080 §2.2.2), in milliseconds. A later one is decided
 /// again, which gives the same grant.

@@ -11,8 +11,10 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crate::ids::Entropy;
+use crate::limits::{JOURNAL_GATHER_RECORDS_MIN, JOURNAL_GATHER_US};
 use crate::time::Clock;
 
 use super::commit::{Committer, Shared, Turn, time_left};
@@ -255,9 +257,21 @@ fn build(
 /// The commit thread.
 fn run(shared: &Shared, clock: &dyn Clock, committer: &mut Committer) -> Result<(), CommitFailure> {
     shared.intake.bell.attach();
+    let records = || shared.counters.records.load(Ordering::Relaxed);
+    let mut before = records();
     loop {
         match committer.turn() {
-            Turn::Worked => {}
+            Turn::Worked => {
+                let written = records();
+                // Where many come at once, more are on their way: a fast disk would else be given a few at a time, and most
+                // of the processor would go into waking and syncing. Whoever comes alone is not kept waiting.
+                if written.saturating_sub(before) >= JOURNAL_GATHER_RECORDS_MIN
+                    && shared.intake.closing() == Closing::No
+                {
+                    std::thread::sleep(Duration::from_micros(JOURNAL_GATHER_US));
+                }
+                before = written;
+            }
             Turn::Idle { until, waited_only } => {
                 let at_most = until.map(|until| time_left(clock.now().tick, until));
                 shared.intake.sleep(waited_only, at_most);
