@@ -8,6 +8,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use anyhow::Context;
 use lastmile::time::{Clock, SteadyClock};
@@ -85,8 +86,9 @@ impl Daemon {
     pub(crate) fn drain(&self) -> (f64, f64) {
         let backlog = self.metric("lastmile_applier_lag_records");
         let clock = SteadyClock::start();
-        while self.metric("lastmile_applier_lag_records") > 0.0 && seconds(&clock) < 300.0 {
-            std::thread::yield_now();
+        while self.metric("lastmile_applier_lag_records") > 0.0 && seconds(&clock) < 1_800.0 {
+            // Asking takes processor time from what is waited for.
+            std::thread::sleep(Duration::from_millis(100));
         }
         (backlog, seconds(&clock))
     }
