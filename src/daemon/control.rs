@@ -31,9 +31,14 @@ pub(crate) fn runtime(threads: usize) -> Result<tokio::runtime::Runtime, StartFa
         .map_err(|source| StartFailure::Io { doing: "start the control plane's threads".to_owned(), source })
 }
 
-/// Lowers the calling thread's priority. A system that does not allow it costs nothing but the preference.
+/// Nice value of threads that packets must not wait for.
+const CONTROL_NICE: i32 = 10;
+
+/// Lowers the calling thread's priority, and never raises it: whoever started the daemon may have lowered it further. A
+/// system that does not allow it costs nothing but the preference.
 pub(crate) fn lower_priority() {
-    let _ = rustix::process::setpriority_process(None, 10);
+    let now = rustix::process::getpriority_process(None).unwrap_or(0);
+    let _ = rustix::process::setpriority_process(None, now.max(CONTROL_NICE));
 }
 
 /// Listens, says that it is ready, and waits for the signal to stop.

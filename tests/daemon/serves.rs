@@ -141,6 +141,8 @@ fn threads_that_wait_for_a_database_or_a_person_run_at_a_lower_priority_than_pac
     let directory = tempfile::tempdir().unwrap();
     let daemon = example(directory.path()).start();
     let tasks = std::fs::read_dir(format!("/proc/{}/task", daemon.process_id())).unwrap();
+    // Whoever runs the tests may have lowered their priority: the daemon's packets then have the same.
+    let own = rustix::process::getpriority_process(None).unwrap();
     let mut seen = Vec::new();
     for task in tasks {
         // A thread may have ended since it was listed.
@@ -150,7 +152,7 @@ fn threads_that_wait_for_a_database_or_a_person_run_at_a_lower_priority_than_pac
         let nice: i32 = fields.split_whitespace().nth(16).unwrap().parse().unwrap();
         let of_control =
             ["control", "applier", "sqlx", "lastmile"].iter().any(|known| name.starts_with(known));
-        assert_eq!(nice, if of_control { 10 } else { 0 }, "thread {name}");
+        assert_eq!(nice, if of_control { own.max(10) } else { own }, "thread {name}");
         seen.push(name.to_owned());
     }
     for wanted in ["packets-0", "journal-commit", "applier", "control", "sqlx"] {
