@@ -120,7 +120,7 @@ pub fn serve(config: Config, options: ServeOptions) -> Result<(), StartFailure> 
         config,
     };
     if parts.recovered.clock_doubt.is_some() {
-        let what = "far past the last record; nothing ends by itself for now: see `lastmile clock confirm`";
+        let what = "far past the last record; nothing ends by itself until `lastmile clock confirm` or the longest promise has passed";
         parts.health.set_degraded("clock", Some(what.to_owned()));
     }
     let mut packets = packets::start(&mut parts, &decisions)?;

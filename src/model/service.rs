@@ -18,9 +18,9 @@ pub enum ServiceState {
     /// Served by its plan.
     #[default]
     Active,
-    /// Refused for now, addresses kept.
+    /// Refused until it is active again; its addresses are kept.
     Paused,
-    /// Ended; addresses go to quarantine.
+    /// Ended: refused; its addresses come back as its sessions and leases end.
     Terminated,
 }
 
