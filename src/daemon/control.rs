@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::extract::{MatchedPath, Request};
 use axum::middleware::Next;
 use tokio::net::{TcpListener, UnixListener};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::background::Background;
 use super::packets::Packets;
@@ -73,9 +73,11 @@ pub(crate) async fn run(
     parts.health.set_ready(true);
     parts.app.set_ready(true);
     parts.metrics.ready.set(1);
+    // Before anybody is told: whoever is may send a signal at once, and one that nobody listens for ends the process.
+    let signals = Signals::listen()?;
     announce(parts, &bound, options);
     background.keep_image();
-    let outcome = wait_for_stop(parts, definitions.as_deref()).await;
+    let outcome = wait_for_stop(parts, signals, definitions.as_deref()).await;
     parts.app.set_ready(false);
     let _ = stop.send(true);
     for listener in listeners {
@@ -195,18 +197,38 @@ async fn apply_definitions(parts: &Parts, directory: &std::path::Path) {
     }
 }
 
+/// The signals that the daemon obeys.
+struct Signals {
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self, StartFailure> {
+        let listen = |kind| {
+            signal(kind).map_err(|source| StartFailure::Io { doing: "listen for signals".to_owned(), source })
+        };
+        Ok(Self {
+            hangup: listen(SignalKind::hangup())?,
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+        })
+    }
+}
+
 /// SIGHUP applies the definitions again, SIGTERM and SIGINT stop.
-async fn wait_for_stop(parts: &Parts, definitions: Option<&std::path::Path>) -> Result<(), StartFailure> {
-    let failed = |source| StartFailure::Io { doing: "listen for signals".to_owned(), source };
-    let mut hangup = signal(SignalKind::hangup()).map_err(failed)?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+async fn wait_for_stop(
+    parts: &Parts,
+    mut signals: Signals,
+    definitions: Option<&std::path::Path>,
+) -> Result<(), StartFailure> {
     let mut watchdog = tokio::time::interval(Duration::from_secs(10));
     loop {
         tokio::select! {
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
-            _ = hangup.recv() => if let Some(directory) = definitions { apply_definitions(parts, directory).await } else { tracing::info!("SIGHUP: netdefs.dir is not set, so there is nothing to apply") },
+            _ = signals.terminate.recv() => break,
+            _ = signals.interrupt.recv() => break,
+            _ = signals.hangup.recv() => if let Some(directory) = definitions { apply_definitions(parts, directory).await } else { tracing::info!("SIGHUP: netdefs.dir is not set, so there is nothing to apply") },
             _ = watchdog.tick() => {
                 let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
             }
