@@ -23,6 +23,7 @@ pub mod nas_activity;
 pub mod net;
 pub mod netdefs;
 pub mod pipeline;
+pub mod prefetch;
 pub mod radius;
 pub mod secret;
 pub mod servers;

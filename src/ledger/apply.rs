@@ -49,20 +49,20 @@ impl Ledger {
         shard.applied = sequence;
         match record {
             Record::Grant(grant) => {
-                let state = shard.holders.entry(holder.0).or_default();
+                let state = shard.holders.entry(holder);
                 self.apply_grant(state, grant, sequence);
             }
             Record::Release(release) => {
-                if let Some(state) = shard.holders.get_mut(&holder.0) {
+                if let Some(state) = shard.holders.get_mut(holder) {
                     self.apply_release(state, release);
                 }
             }
             Record::Session(session) => {
-                let state = shard.holders.entry(holder.0).or_default();
+                let state = shard.holders.entry(holder);
                 self.apply_session(state, session);
             }
             Record::Learned(learned) => {
-                let state = shard.holders.entry(holder.0).or_default();
+                let state = shard.holders.entry(holder);
                 self.apply_learned(state, learned, sequence);
             }
             Record::Nas(_) | Record::Start(_) | Record::Hold(_) => {}

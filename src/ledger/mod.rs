@@ -24,10 +24,12 @@ mod checkpoint;
 mod find;
 mod hold;
 pub mod holder;
+mod holder_table;
 mod image;
 mod layout;
 mod learn;
 mod lease;
+mod lookahead;
 pub mod pool;
 mod reserve;
 mod session_index;
@@ -59,6 +61,7 @@ pub use view::HolderView;
 
 use apart::Apart;
 use find::PoolSet;
+use holder_table::HolderTable;
 use pool::SpreadMap;
 use session_index::SessionIndex;
 
@@ -72,7 +75,7 @@ const IN_FLIGHT_MS: u64 = 5_000;
 
 #[derive(Debug, Default)]
 struct Shard {
-    holders: SpreadMap<u128, HolderState>,
+    holders: HolderTable,
     /// Sequence of the last journal record applied to this shard.
     applied: u64,
 }

@@ -10,15 +10,15 @@ pub type HolderView = HolderState;
 impl Ledger {
     /// What a holder has, if anything.
     pub fn holder(&self, holder: Holder) -> Option<HolderView> {
-        self.shard(holder).lock().holders.get(&holder.0).cloned()
+        self.shard(holder).lock().holders.get(holder).cloned()
     }
 
     /// Calls `visit` with every holder, shard by shard; each shard is locked only while it is read.
     pub fn for_each(&self, mut visit: impl FnMut(Holder, &HolderState)) {
         for shard in &self.shards {
             let shard = shard.lock();
-            for (holder, state) in &shard.holders {
-                visit(Holder(*holder), state);
+            for (holder, state) in shard.holders.iter() {
+                visit(holder, state);
             }
         }
     }

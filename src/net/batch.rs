@@ -1,6 +1,6 @@
 //! Batched datagrams: many in one `recvmmsg`, many out in one `sendmmsg`, each with its own local address.
 //!
-//! The one file with `unsafe`: it holds every system call that neither the standard library nor socket2
+//! The one file with `unsafe` besides a hint to the processor ([`crate::prefetch`]): it holds every system call that neither the standard library nor socket2
 //! wraps, as thin safe functions, so that [`wait`](super::wait) and [`listener`](super::listener) need none.
 //! Pointers handed to the kernel are made from live slices immediately before a call and never stored.
 //!

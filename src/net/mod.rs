@@ -9,7 +9,7 @@
 //!
 //! Invariants: a reply leaves from the address that its request was sent to; a full or refusing destination
 //! never blocks the messages behind it; every buffer is allocated once. This module does not decode, does not
-//! log and reads no clock; `unsafe` is confined to [`batch`].
+//! log and reads no clock; `unsafe` is confined to [`batch`] here.
 
 pub mod address;
 pub mod batch;

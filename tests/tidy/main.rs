@@ -211,10 +211,10 @@ fn below_the_effects_no_file_lifts_the_ban() {
                 ));
             }
         }
-        for (line, name) in
-            lines_of(&tokens, &["unsafe", "unsafe_code"], "").filter(|_| file != "src/net/batch.rs")
-        {
-            faults.push(format!("{file}:{line}: {name} belongs in src/net/batch.rs only"));
+        let unsafe_here = ["src/net/batch.rs", "src/prefetch.rs"].contains(&file.as_str());
+        for (line, name) in lines_of(&tokens, &["unsafe", "unsafe_code"], "").filter(|_| !unsafe_here) {
+            faults
+                .push(format!("{file}:{line}: {name} belongs in src/net/batch.rs and src/prefetch.rs only"));
         }
     }
     report(&faults);
