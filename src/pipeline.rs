@@ -32,6 +32,9 @@ pub struct Datagram<'a> {
     pub at: Moment,
 }
 
+/// Payloads and sources of the datagrams that were received together.
+pub type Batch<'i, 'a> = &'i mut dyn Iterator<Item = (&'a [u8], SocketAddr)>;
+
 /// What a decision may look at.
 #[derive(Clone, Copy)]
 pub struct World<'a> {
@@ -100,6 +103,12 @@ pub trait Protocol: Send + Sync {
 
     /// Decides about a datagram; a reply that needs no record is written to `out`.
     fn admit(&self, world: &World<'_>, datagram: &Datagram<'_>, out: &mut [u8]) -> Admitted<Self::Pending>;
+
+    /// Asks for the memory that decisions about these datagrams (payload and source) will read. Decides and changes nothing,
+    /// and need not look at all of them.
+    fn look_ahead(&self, snapshot: &Snapshot, ledger: &Ledger, batch: Batch<'_, '_>) {
+        let _ = (snapshot, ledger, batch);
+    }
 
     /// Encodes the reply of what is durable now; `None` when it does not fit, which is counted.
     fn finish(&self, pending: &Self::Pending, durable: Durable, out: &mut [u8]) -> Option<Outgoing>;

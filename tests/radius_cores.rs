@@ -250,3 +250,16 @@ fn damaged_requests_end_in_a_decision_and_every_reply_verifies() {
     let deep = ["accepted", "accounted", "duplicate", "password-mismatch", "unknown-line", "status"];
     assert!(deep.iter().all(|reason| reasons.contains(reason)), "{reasons:?}");
 }
+
+#[test]
+fn looking_ahead_changes_no_decision_and_no_reply() {
+    let (ahead, blind) = (Node::new(), Node::new().without_looking_ahead());
+    let (random, seeds) = (SeededEntropy::new(0x00a4_ead0), seeds());
+    for round in 0..DAMAGED / 10 {
+        let bytes = damaged(&seeds[round as usize % seeds.len()], &random);
+        ahead.hear(&bytes);
+        blind.hear(&bytes);
+    }
+    assert_eq!(ahead.reasons(), blind.reasons());
+    assert_eq!(ahead.digest(), blind.digest());
+}

@@ -14,6 +14,7 @@ use super::duplicate::DuplicateCache;
 use super::entitlement::{Entitlement, Policy};
 use super::gate::Passed;
 use super::identify::{Identified, by_login, by_place, network_of};
+use super::lookahead::look_ahead;
 use super::port::{HeldReply, Port};
 use super::reject::RejectHistory;
 use super::reply::Accept;
@@ -27,13 +28,14 @@ use crate::decision::{Decision, Outcome, Plane};
 use crate::ids::{NasId, NetworkId, ServiceId, SessionId, Uid};
 use crate::journal::Durable;
 use crate::journal::record::Holder;
-use crate::ledger::{Admission, AdmitRequest, Denied};
+use crate::ledger::{Admission, AdmitRequest, Denied, Ledger};
 use crate::limits::{CONFIRM_WINDOW_SECS, SESSION_TIMEOUT_DEFAULT_SECS};
 use crate::model::Mac;
 use crate::model::nas::Accounting;
 use crate::model::pool::ExhaustedAction;
 use crate::model::service::ServiceState;
-use crate::pipeline::{Admitted, Datagram, Outgoing, Protocol, Verdict, World};
+use crate::pipeline::{Admitted, Batch, Datagram, Outgoing, Protocol, Verdict, World};
+use crate::snapshot::Snapshot;
 use crate::time::Stamp;
 
 /// The authentication core.
@@ -306,6 +308,10 @@ impl Protocol for AuthCore {
             self.decide(world, datagram, passed, decision, out)
         });
         Admitted { verdict, decision }
+    }
+
+    fn look_ahead(&self, snapshot: &Snapshot, ledger: &Ledger, batch: Batch<'_, '_>) {
+        look_ahead(&self.port.duplicates, snapshot, ledger, batch);
     }
 
     fn finish(&self, pending: &HeldReply, _durable: Durable, out: &mut [u8]) -> Option<Outgoing> {

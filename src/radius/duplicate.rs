@@ -13,6 +13,7 @@ use std::net::SocketAddr;
 use parking_lot::Mutex;
 
 use crate::limits::{DUPLICATE_BYTES_MAX, DUPLICATE_WINDOW_MS, RADIUS_PACKET_BYTES_MAX};
+use crate::prefetch;
 use crate::time::Tick;
 
 const SHARDS: usize = 64;
@@ -118,6 +119,13 @@ impl std::fmt::Debug for DuplicateCache {
     }
 }
 
+/// Bytes of an answer that are asked for ahead.
+const REPLY_TOUCHED: usize = 192;
+
+const fn shard_of(hash: u64) -> usize {
+    (hash >> 58) as usize % SHARDS
+}
+
 impl DuplicateCache {
     /// A cache of at most `entries` requests.
     pub fn new(entries: usize) -> Self {
@@ -128,7 +136,7 @@ impl DuplicateCache {
     /// Looks a request up: copies its answer to `out`, or marks it as in flight when it is new.
     pub fn begin(&self, key: &Key, now: Tick, out: &mut [u8]) -> Seen {
         let hash = key.hash();
-        let index = (hash >> 58) as usize % SHARDS;
+        let index = shard_of(hash);
         let mut shard = self.shards[index].lock();
         shard.evict(now);
         match shard.find(key, hash, now).map(|entry| (entry.fate, entry.leaves)) {
@@ -145,6 +153,38 @@ impl DuplicateCache {
             Some((Fate::Forgotten, _)) | None => {}
         }
         Seen::New(Mark { shard: index, number: shard.enter(*key, hash, now) })
+    }
+
+    /// Asks for the memory that [`DuplicateCache::begin`] and [`DuplicateCache::answer`] use for a request.
+    pub fn touch(&self, hash: u64) {
+        let shard = self.shard(hash).lock();
+        for number in [shard.oldest, shard.next] {
+            if let Some(entry) = shard.entries.get(shard.place(number)) {
+                prefetch::touch(entry);
+            }
+        }
+        if let Some(newest) = shard.chains.get(shard.chain(hash)) {
+            prefetch::touch(newest);
+        }
+        let replies = &shard.replies;
+        let at = (replies.written % replies.bytes_max.max(1) as u64) as usize;
+        prefetch::touch(
+            replies.bytes.get(at..(at + REPLY_TOUCHED).min(replies.bytes.len())).unwrap_or_default(),
+        );
+    }
+
+    /// The same for the request that it makes room by; after [`DuplicateCache::touch`].
+    pub fn touch_oldest(&self, hash: u64) {
+        let shard = self.shard(hash).lock();
+        if let Some(oldest) = shard.entries.get(shard.place(shard.oldest))
+            && let Some(newest) = shard.chains.get(shard.chain(oldest.hash))
+        {
+            prefetch::touch(newest);
+        }
+    }
+
+    const fn shard(&self, hash: u64) -> &Mutex<Shard> {
+        &self.shards[shard_of(hash)]
     }
 
     /// Remembers the answer to a request, which leaves at `leaves`: until then the request counts as in flight.

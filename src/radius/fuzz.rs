@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
@@ -97,6 +97,10 @@ pub struct Node {
     /// A Class that was issued here, for requests to carry.
     issued: Mutex<Option<Uid>>,
     reasons: Mutex<BTreeSet<&'static str>>,
+    /// Checksum over all reasons and replies so far.
+    digest: AtomicU32,
+    /// Whether the cores look ahead before they decide, as they do for a batch.
+    looks_ahead: bool,
 }
 
 impl Default for Node {
@@ -152,7 +156,21 @@ impl Node {
             sequence: AtomicU64::new(0),
             issued: Mutex::new(None),
             reasons: Mutex::new(BTreeSet::new()),
+            digest: AtomicU32::new(0),
+            looks_ahead: true,
         }
+    }
+
+    /// The same node, which does not look ahead.
+    #[must_use]
+    pub fn without_looking_ahead(mut self) -> Self {
+        self.looks_ahead = false;
+        self
+    }
+
+    /// A number in which all decisions and replies so far count: equal for two nodes that decided alike.
+    pub fn digest(&self) -> u32 {
+        self.digest.load(Ordering::Relaxed)
     }
 
     /// Reasons of the decisions taken so far: how far the requests came.
@@ -227,8 +245,12 @@ impl Node {
             journal_available: !stamp.0.is_multiple_of(11),
         };
         let mut out = [0; RADIUS_PACKET_BYTES_MAX];
+        if self.looks_ahead {
+            core.look_ahead(&self.snapshot, &self.ledger, &mut [(bytes, source)].into_iter());
+        }
         let admitted = core.admit(&world, &datagram, &mut out);
         Self::check_decision(&admitted.decision);
+        self.count(admitted.decision.reason.as_bytes());
         self.reasons.lock().insert(admitted.decision.reason);
         match admitted.verdict {
             Verdict::Discard { write } => {
@@ -273,7 +295,13 @@ impl Node {
         assert!(texts.iter().all(|text| !holds_canary(text)), "a secret in a decision");
     }
 
+    fn count(&self, bytes: &[u8]) {
+        let before = self.digest.load(Ordering::Relaxed);
+        self.digest.store(crc32c::crc32c_append(before, bytes), Ordering::Relaxed);
+    }
+
     fn check_reply(&self, request: &[u8], reply: &[u8]) {
+        self.count(reply);
         assert!(!holds_canary(reply), "a secret in a reply");
         let (Ok(asked), Ok(packet)) = (Packet::parse(request), Packet::parse(reply)) else {
             panic!("a reply to what is no packet, or that is none");

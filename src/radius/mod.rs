@@ -45,6 +45,7 @@ mod entitlement;
 pub mod fuzz;
 mod gate;
 mod identify;
+mod lookahead;
 mod port;
 mod reject;
 mod reply;

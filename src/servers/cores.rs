@@ -7,8 +7,10 @@ use crate::dhcp::v4::core::Dhcp4Core;
 use crate::dhcp::v4::core::Pending as PendingAck;
 use crate::journal::Durable;
 use crate::journal::record::Record;
-use crate::pipeline::{Datagram, Outgoing, Protocol, Verdict, World};
+use crate::ledger::Ledger;
+use crate::pipeline::{Batch, Datagram, Outgoing, Protocol, Verdict, World};
 use crate::radius::{AcctCore, AuthCore, HeldReply};
+use crate::snapshot::Snapshot;
 
 /// The cores of this daemon.
 #[derive(Debug)]
@@ -78,6 +80,15 @@ impl Cores {
                 let admitted = self.dhcp4.admit(world, datagram, out);
                 (any(admitted.verdict, Pending::Dhcp4), admitted.decision)
             }
+        }
+    }
+
+    /// Asks for the memory that the core of `plane` will need for a batch.
+    pub fn look_ahead(&self, plane: Plane, snapshot: &Snapshot, ledger: &Ledger, batch: Batch<'_, '_>) {
+        match plane {
+            Plane::Auth => self.auth.look_ahead(snapshot, ledger, batch),
+            Plane::Acct => self.acct.look_ahead(snapshot, ledger, batch),
+            Plane::Dhcp4 => self.dhcp4.look_ahead(snapshot, ledger, batch),
         }
     }
 

@@ -174,6 +174,9 @@ impl Worker {
         let snapshot = shared.publisher.load();
         let at = shared.clock.now();
         let realtime = shared.clock.realtime_nanos();
+        if received > 1 {
+            self.look_ahead(&snapshot, endpoint.plane, batch);
+        }
         for datagram in batch.iter() {
             self.metrics.received(endpoint.plane);
             if let Some(dropped) = datagram.dropped {
@@ -197,6 +200,22 @@ impl Worker {
         }
         self.flush_socket(index);
         received
+    }
+
+    /// Asks for the memory that a batch will need, so that its datagrams wait for it together and not one after another.
+    fn look_ahead(&self, snapshot: &Snapshot, plane: Plane, batch: &RecvBatch) {
+        let Shared { cores, ledger, .. } = &*self.shared;
+        let mut datagrams = batch.iter().map(|datagram| (datagram.bytes, datagram.source));
+        let looked = catch_unwind(AssertUnwindSafe(|| {
+            cores.look_ahead(plane, snapshot, ledger, &mut datagrams);
+        }));
+        if looked.is_err() {
+            self.metrics.panics.inc();
+            tracing::error!(
+                plane = plane.name(),
+                "looking ahead panicked; the batch is decided all the same"
+            );
+        }
     }
 
     /// Decides about one datagram and does what the verdict says.

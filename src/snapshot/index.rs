@@ -145,6 +145,22 @@ impl AccessIndex {
         None
     }
 
+    /// Asks for the entry of a login, of the group if any login is filed under one, else of none; its hash.
+    pub(super) fn touch_login(&self, tenant: TenantId, group: Option<&str>, login: &[u8]) -> Option<u64> {
+        let shown = Shown::Login(login);
+        let form = shown.form()?;
+        let scopes = [group, None].map(|group| Scope { tenant, group, network: Uid::NIL });
+        let scope = scopes.into_iter().find(|scope| self.counts[form][scope.column()] > 0)?;
+        let hash = hash::of(&(scope, shown));
+        self.filed.touch(hash);
+        Some(hash)
+    }
+
+    /// The first access filed under a hash.
+    pub(super) fn filed_at(&self, hash: u64) -> Option<&Access> {
+        self.filed.at(hash).first().map(|(_, access)| &**access)
+    }
+
     fn find_in(&self, scope: Scope<'_>, shown: Shown<'_>) -> Option<&Arc<Access>> {
         match shown {
             Shown::Line(Some(remote), Some(circuit)) => self

@@ -130,6 +130,22 @@ impl Snapshot {
         self.access_index.find(tenant, group, None, Shown::Login(login))
     }
 
+    /// Asks for the memory in which the access with this login is found, of the group if any login is of one, else of none;
+    /// the hash under which it is filed.
+    pub fn touch_login(&self, tenant: TenantId, group: Option<&str>, login: &[u8]) -> Option<u64> {
+        self.access_index.touch_login(tenant, group, login)
+    }
+
+    /// The first access filed under a hash.
+    pub fn filed_at(&self, hash: u64) -> Option<&Access> {
+        self.access_index.filed_at(hash)
+    }
+
+    /// Asks for the memory in which a service is found.
+    pub fn touch_service(&self, id: Uid) {
+        self.services.touch(hash::of_uid(id));
+    }
+
     /// The access with this MAC address: (group, network), (group, any), (any, network), (any, any).
     pub fn access_by_mac(
         &self,

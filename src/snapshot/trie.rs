@@ -24,6 +24,8 @@ pub(crate) trait Key: Copy + Ord {
     const DEPTH_MAX: u32;
     /// Four bits of the key, counted from the top; 0 to 15.
     fn nibble(self, depth: u32) -> usize;
+    /// About where a leaf of `len` entries has the key.
+    fn guess_in(self, depth: u32, len: usize) -> usize;
     /// Position of the first of a leaf's entries that is not below the key.
     fn position_in<V>(self, depth: u32, entries: &[(Self, V)]) -> usize {
         let _ = depth;
@@ -37,11 +39,15 @@ impl Key for u64 {
         (self >> (Self::BITS - 4).saturating_sub(4 * depth)) as usize & (FANOUT - 1)
     }
 
+    fn guess_in(self, depth: u32, len: usize) -> usize {
+        let rest = self.checked_shl(4 * depth).unwrap_or(0) >> 32;
+        ((rest * len as u64) >> 32) as usize
+    }
+
     /// Hashes lie evenly: the bits below those that led here tell the place to within an entry or two, which mostly is one
     /// cache line, where halving touches three or four.
     fn position_in<V>(self, depth: u32, entries: &[(Self, V)]) -> usize {
-        let rest = self.checked_shl(4 * depth).unwrap_or(0) >> 32;
-        let mut at = ((rest * entries.len() as u64) >> 32) as usize;
+        let mut at = self.guess_in(depth, entries.len());
         let below = |at: usize| entries.get(at).is_some_and(|(found, _)| *found < self);
         while below(at) {
             at += 1;
@@ -57,6 +63,10 @@ impl Key for u128 {
     const DEPTH_MAX: u32 = Self::BITS / 4;
     fn nibble(self, depth: u32) -> usize {
         (self >> (Self::BITS - 4).saturating_sub(4 * depth)) as usize & (FANOUT - 1)
+    }
+
+    fn guess_in(self, _: u32, len: usize) -> usize {
+        len / 2
     }
 }
 
@@ -132,6 +142,21 @@ impl<K: Key, V: Clone> Trie<K, V> {
                     return rest.get(..count).unwrap_or(&[]);
                 }
             }
+        }
+    }
+
+    /// Asks for the memory that [`Trie::at`] will look at.
+    pub(crate) fn touch(&self, key: K) {
+        let mut node = &self.root;
+        let mut depth = 0;
+        while let Node::Branch(children) = node {
+            node = &children[key.nibble(depth)];
+            depth += 1;
+        }
+        if let Node::Leaf(entries) = node
+            && let Some(entry) = entries.get(key.guess_in(depth, entries.len()))
+        {
+            crate::prefetch::touch(entry);
         }
     }
 
