@@ -47,9 +47,6 @@ impl PoolSet {
             }));
         }
         spans.sort_unstable_by_key(|span| (span.space_key, span.first, span.pool.id));
-        for pool in by_id.values() {
-            pool.overlapped.store(false, Ordering::Relaxed);
-        }
         let mut reach: Option<(u64, u128)> = None;
         for span in &mut spans {
             if let Some((space, last)) = reach
@@ -59,13 +56,21 @@ impl PoolSet {
             }
             reach = Some((span.space_key, span.reach));
         }
-        let set = Self { by_id, spans };
-        for span in &set.spans {
-            let shared =
-                set.over(span.space_key, span.first, span.last).any(|other| other.pool.id != span.pool.id);
-            span.pool.overlapped.fetch_or(shared, Ordering::Relaxed);
+        Self { by_id, spans }
+    }
+
+    /// Notes which pools share addresses with another one: a chooser that finds its pool not overlapped does not look into
+    /// others. Until what this set replaces is no more (`replaced`), those that shared addresses there keep the mark.
+    fn note_overlaps(&self, replaced: bool) {
+        for pool in self.by_id.values() {
+            let (_, ranges) = pool.spans();
+            let shared = ranges.into_iter().any(|(first, last)| {
+                self.over(pool.space_key, first, last).any(|other| other.pool.id != pool.id)
+            });
+            if shared || replaced {
+                pool.overlapped.store(shared, Ordering::Relaxed);
+            }
         }
-        set
     }
 
     /// The ranges that overlap `first` to `last`.
@@ -116,12 +121,14 @@ impl Ledger {
             next.insert(pool.id.0, ledger);
         }
         let next = PoolSet::of(next);
+        next.note_overlaps(false);
         self.pools.store(Arc::new(next.clone()));
         for (id, pool) in &current.by_id {
             if !next.by_id.get(id).is_some_and(|kept| Arc::ptr_eq(kept, pool)) {
                 pool.dissolve(&mut |stray| self.let_stand(pool.space_key, stray));
             }
         }
+        next.note_overlaps(true);
     }
 
     fn let_stand(&self, space_key: u64, stray: Stray) {
