@@ -154,8 +154,12 @@ impl Ledger {
         grant.ends_at = record.at;
         grant.accepted_until = Stamp::ZERO;
         grant.durable_ends_at = Stamp::ZERO;
-        grant.leaving = Stamp::ZERO;
-        grant.declined = false;
+        // A release decided since is still on its way: should an earlier record open the grant once more, whoever comes
+        // back to it needs one that follows the release.
+        if grant.leaving <= decided {
+            grant.leaving = Stamp::ZERO;
+            grant.declined = false;
+        }
         grant.lease = None;
         let (pool, space) = (grant.pool, Arc::clone(&grant.space));
         let declined = record.reason == ReleaseReason::Declined;
