@@ -105,7 +105,7 @@ impl Ledger {
             return Accounted::Duplicate;
         }
         let mut shard = self.shard(holder).lock();
-        let state = shard.holders.entry(holder);
+        let state = shard.holders.entry(holder.0);
         let fresh = session == facts.fresh && facts.class.is_none();
         let own = state.slots.iter().any(|slot| slot.is_of(session) || slot.owner.matches(facts.owner));
         let number = match state.slot_of_session(session) {
@@ -118,7 +118,7 @@ impl Ledger {
         let session = if fresh { slot.accepted_for(facts).unwrap_or(session) } else { session };
         if let Some(answer) = repeats(slot, session, facts) {
             if state.forget_empty(facts.now) {
-                shard.holders.remove(holder);
+                shard.holders.remove(holder.0);
             }
             return answer;
         }
@@ -171,7 +171,7 @@ impl Ledger {
             return false;
         }
         let mut shard = self.shard(holder).lock();
-        let Some(state) = shard.holders.get_mut(holder) else {
+        let Some(state) = shard.holders.at_mut(holder.0) else {
             return false;
         };
         state

@@ -158,11 +158,11 @@ impl Ledger {
     /// Chooses a slot and addresses. Everything newly chosen is reserved until [`Ledger::apply`] or [`Ledger::abort`].
     pub fn admit(&self, request: &AdmitRequest<'_>) -> Result<Admission, Denied> {
         let mut shard = self.shard(request.holder).lock();
-        let state = shard.holders.entry(request.holder);
+        let state = shard.holders.entry(request.holder.0);
         self.drop_stale_offers(request.holder, state, request.now);
         let admitted = self.admit_to(state, request);
         if admitted.is_err() && state.forget_empty(request.now) {
-            shard.holders.remove(request.holder);
+            shard.holders.remove(request.holder.0);
         }
         admitted
     }

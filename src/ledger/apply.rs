@@ -49,20 +49,20 @@ impl Ledger {
         shard.applied = sequence;
         match record {
             Record::Grant(grant) => {
-                let state = shard.holders.entry(holder);
+                let state = shard.holders.entry(holder.0);
                 self.apply_grant(state, grant, sequence);
             }
             Record::Release(release) => {
-                if let Some(state) = shard.holders.get_mut(holder) {
+                if let Some(state) = shard.holders.at_mut(holder.0) {
                     self.apply_release(state, release);
                 }
             }
             Record::Session(session) => {
-                let state = shard.holders.entry(holder);
+                let state = shard.holders.entry(holder.0);
                 self.apply_session(state, session);
             }
             Record::Learned(learned) => {
-                let state = shard.holders.entry(holder);
+                let state = shard.holders.entry(holder.0);
                 self.apply_learned(state, learned, sequence);
             }
             Record::Nas(_) | Record::Start(_) | Record::Hold(_) => {}

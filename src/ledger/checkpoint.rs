@@ -55,7 +55,8 @@ impl Ledger {
                 let applied = shard.applied.max(current);
                 let slots = |slots: &[_]| -> Vec<SlotImage> { slots.iter().map(slot_image).collect() };
                 let known = |slots: &Vec<SlotImage>| slots.iter().any(SlotImage::is_known);
-                let holders = shard.holders.iter().map(|(holder, state)| (holder, slots(&state.slots)));
+                let holders =
+                    shard.holders.iter().map(|(holder, state)| (Holder(holder), slots(&state.slots)));
                 ShardImage { applied, holders: holders.filter(|(_, slots)| known(slots)).collect() }
             };
             oldest = oldest.min(image.applied);
@@ -137,7 +138,7 @@ impl Ledger {
 
     fn restore(&self, holder: Holder, slots: Vec<SlotImage>) {
         let mut shard = self.shard(holder).lock();
-        let state = shard.holders.entry(holder);
+        let state = shard.holders.entry(holder.0);
         for image in slots {
             let slot = state.slot_mut(image.number);
             let space = |tenant, vrf: &[u8]| self.space(tenant, vrf);

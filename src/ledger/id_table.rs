@@ -1,44 +1,51 @@
-//! The holders of one shard by id.
+//! A map by 128-bit id whose memory can be asked for ahead: the holders of a shard, the sessions of an index.
 //!
-//! Open addressing with linear probing: the state of a holder lies where its id leads, in one line of memory or two, so that
-//! whoever knows which holders come next can ask for them ahead ([`HolderTable::touch`]). The library's maps hide where
-//! they keep an entry; among a million holders, finding one was a fifth of a login.
+//! Open addressing with linear probing: what belongs to an id lies where the id leads, in one line of memory or two, so that
+//! whoever knows which ids come next can ask for those lines ([`IdTable::touch`]). The library's maps hide where they
+//! keep an entry; among a million holders, finding one was a fifth of a login.
 //!
 //! Invariants: a power of two of places, at most three quarters of them taken; no free place between where an id leads and
 //! where it lies (a removal moves what follows back).
 
-use super::holder::HolderState;
-use crate::journal::record::Holder;
 use crate::prefetch;
 
 const PLACES_MIN: usize = 8;
 
 /// Halves of the id instead of the whole: an entry without the alignment of a `u128` is a sixth smaller.
-type Place = Option<([u64; 2], HolderState)>;
+type Place<V> = Option<([u64; 2], V)>;
 
 /// The map; see the module.
-#[derive(Debug, Default)]
-pub(super) struct HolderTable {
-    places: Box<[Place]>,
+#[derive(Debug)]
+pub(super) struct IdTable<V> {
+    places: Box<[Place<V>]>,
     taken: usize,
 }
 
-impl HolderTable {
-    /// What a holder has.
-    pub(super) fn get(&self, holder: Holder) -> Option<&HolderState> {
-        let at = self.find(halves(holder)).ok()?;
-        self.places.get(at)?.as_ref().map(|(_, state)| state)
+impl<V> Default for IdTable<V> {
+    fn default() -> Self {
+        Self { places: Box::default(), taken: 0 }
+    }
+}
+
+impl<V> IdTable<V> {
+    /// What belongs to an id.
+    pub(super) fn at(&self, id: u128) -> Option<&V> {
+        let at = self.find(halves(id)).ok()?;
+        self.places.get(at)?.as_ref().map(|(_, value)| value)
     }
 
-    /// What a holder has, to change it.
-    pub(super) fn get_mut(&mut self, holder: Holder) -> Option<&mut HolderState> {
-        let at = self.find(halves(holder)).ok()?;
-        self.places.get_mut(at)?.as_mut().map(|(_, state)| state)
+    /// What belongs to an id, to change it.
+    pub(super) fn at_mut(&mut self, id: u128) -> Option<&mut V> {
+        let at = self.find(halves(id)).ok()?;
+        self.places.get_mut(at)?.as_mut().map(|(_, value)| value)
     }
 
-    /// What a holder has; entered with nothing when it is new.
-    pub(super) fn entry(&mut self, holder: Holder) -> &mut HolderState {
-        let key = halves(holder);
+    /// What belongs to an id; made when there is nothing.
+    pub(super) fn entry(&mut self, id: u128) -> &mut V
+    where
+        V: Default,
+    {
+        let key = halves(id);
         let at = self.find(key).unwrap_or_else(|free| {
             let room = (self.taken + 1) * 4 <= self.places.len() * 3;
             self.taken += 1;
@@ -48,12 +55,12 @@ impl HolderTable {
             self.grow();
             self.find(key).unwrap_or_else(|free| free)
         });
-        &mut self.places[at].get_or_insert_with(|| (key, HolderState::default())).1
+        &mut self.places[at].get_or_insert_with(|| (key, V::default())).1
     }
 
-    /// Forgets a holder.
-    pub(super) fn remove(&mut self, holder: Holder) -> Option<HolderState> {
-        let mut hole = self.find(halves(holder)).ok()?;
+    /// Forgets an id.
+    pub(super) fn remove(&mut self, id: u128) -> Option<V> {
+        let mut hole = self.find(halves(id)).ok()?;
         let removed = self.places.get_mut(hole)?.take();
         self.taken -= 1;
         let mask = self.places.len() - 1;
@@ -67,14 +74,14 @@ impl HolderTable {
                 hole = at;
             }
         }
-        removed.map(|(_, state)| state)
+        removed.map(|(_, value)| value)
     }
 
-    /// Shows every holder once and forgets those for which `keep` is false.
-    pub(super) fn retain(&mut self, mut keep: impl FnMut(Holder, &mut HolderState) -> bool) {
+    /// Shows everything once and forgets that for which `keep` is false.
+    pub(super) fn retain(&mut self, mut keep: impl FnMut(u128, &mut V) -> bool) {
         let mut gone = Vec::new();
-        for (key, state) in self.places.iter_mut().flatten() {
-            if !keep(joined(*key), state) {
+        for (key, value) in self.places.iter_mut().flatten() {
+            if !keep(joined(*key), value) {
                 gone.push(*key);
             }
         }
@@ -83,14 +90,14 @@ impl HolderTable {
         }
     }
 
-    /// All holders, in no particular order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (Holder, &HolderState)> {
-        self.places.iter().flatten().map(|(key, state)| (joined(*key), state))
+    /// Everything, in no particular order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u128, &V)> {
+        self.places.iter().flatten().map(|(key, value)| (joined(*key), value))
     }
 
-    /// Asks for the memory in which a holder is found.
-    pub(super) fn touch(&self, holder: Holder) {
-        if let Some(place) = self.places.get(self.home(halves(holder))) {
+    /// Asks for the memory in which an id is found.
+    pub(super) fn touch(&self, id: u128) {
+        if let Some(place) = self.places.get(self.home(halves(id))) {
             prefetch::touch(place);
         }
     }
@@ -130,12 +137,14 @@ const fn spread([high, low]: [u64; 2]) -> u64 {
     mixed ^ (mixed >> 32)
 }
 
-const fn halves(holder: Holder) -> [u64; 2] {
-    [(holder.0 >> 64) as u64, holder.0 as u64]
+/// An id in two halves.
+pub(super) const fn halves(id: u128) -> [u64; 2] {
+    [(id >> 64) as u64, id as u64]
 }
 
-const fn joined([high, low]: [u64; 2]) -> Holder {
-    Holder((high as u128) << 64 | low as u128)
+/// The id of two halves.
+pub(super) const fn joined([high, low]: [u64; 2]) -> u128 {
+    (high as u128) << 64 | low as u128
 }
 
 #[cfg(test)]
@@ -145,44 +154,38 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::ledger::Slot;
-
-    fn state(number: u8) -> HolderState {
-        HolderState { slots: vec![Slot { number, ..Slot::default() }] }
-    }
 
     #[test]
-    fn an_empty_table_has_nobody_and_forgets_nobody() {
-        let mut table = HolderTable::default();
-        let holder = Holder(7);
-        table.touch(holder);
-        assert!(table.get(holder).is_none() && table.get_mut(holder).is_none());
-        assert!(table.remove(holder).is_none());
+    fn an_empty_table_has_nothing_and_forgets_nothing() {
+        let mut table: IdTable<u8> = IdTable::default();
+        table.touch(7);
+        assert!(table.at(7).is_none() && table.at_mut(7).is_none());
+        assert!(table.remove(7).is_none());
         assert_eq!(table.iter().count(), 0);
     }
 
     proptest! {
         /// Few ids, so that runs of taken places join, wrap around and are cut by removals.
         #[test]
-        fn it_behaves_like_a_map_of_the_same_holders(
+        fn it_behaves_like_an_ordered_map_of_the_same_ids(
             steps in proptest::collection::vec((0..4_u8, 0..120_u128, any::<u8>()), 0..800),
         ) {
-            let mut table = HolderTable::default();
-            let mut model: BTreeMap<u128, HolderState> = BTreeMap::new();
+            let mut table = IdTable::default();
+            let mut model: BTreeMap<u128, u8> = BTreeMap::new();
             for (step, id, number) in steps {
-                let holder = Holder(id << 60);
+                let id = id << 60;
                 match step {
                     0 | 1 => {
-                        *table.entry(holder) = state(number);
-                        model.insert(holder.0, state(number));
+                        *table.entry(id) = number;
+                        model.insert(id, number);
                     }
-                    2 => prop_assert_eq!(table.remove(holder), model.remove(&holder.0)),
+                    2 => prop_assert_eq!(table.remove(id), model.remove(&id)),
                     _ => {
                         let keep = |id: u128| (id >> 60) % 5 != u128::from(number % 5);
                         let mut shown = Vec::new();
-                        table.retain(|holder, _| {
-                            shown.push(holder.0);
-                            keep(holder.0)
+                        table.retain(|id, _| {
+                            shown.push(id);
+                            keep(id)
                         });
                         shown.sort_unstable();
                         prop_assert_eq!(shown, model.keys().copied().collect::<Vec<_>>());
@@ -190,10 +193,10 @@ mod tests {
                     }
                 }
                 for (id, expected) in &model {
-                    prop_assert_eq!(table.get(Holder(*id)), Some(expected));
+                    prop_assert_eq!(table.at(*id), Some(expected));
                 }
-                prop_assert_eq!(table.get(Holder(u128::MAX)), None);
-                let mut all: Vec<u128> = table.iter().map(|(holder, _)| holder.0).collect();
+                prop_assert_eq!(table.at(u128::MAX), None);
+                let mut all: Vec<u128> = table.iter().map(|(id, _)| id).collect();
                 all.sort_unstable();
                 prop_assert_eq!(all, model.keys().copied().collect::<Vec<_>>());
                 prop_assert_eq!(table.taken, model.len());

@@ -105,10 +105,10 @@ impl Ledger {
             return lesson;
         }
         let mut shard = self.shard(record.holder).lock();
-        let state = shard.holders.entry(record.holder);
+        let state = shard.holders.entry(record.holder.0);
         let lesson = self.take_over(origin, record, &space, state);
         if !matches!(lesson, Lesson::Write(_)) && state.forget_empty(origin.now) {
-            shard.holders.remove(record.holder);
+            shard.holders.remove(record.holder.0);
         }
         lesson
     }
@@ -170,7 +170,7 @@ impl Ledger {
             return None;
         }
         let mut shard = self.shard(other).lock();
-        let state = shard.holders.get_mut(other)?;
+        let state = shard.holders.at_mut(other.0)?;
         let (slot, found) = live_grant(state, space, record.prefix)?;
         let number = slot.number;
         let grant = slot.grants.get_mut(found)?;
@@ -200,7 +200,7 @@ impl Ledger {
     fn learn_release(&self, origin: Origin, record: &ReleaseRecord) -> Lesson {
         let space = self.space(record.tenant, &record.vrf);
         let mut shard = self.shard(record.holder).lock();
-        let Some(state) = shard.holders.get_mut(record.holder) else {
+        let Some(state) = shard.holders.at_mut(record.holder.0) else {
             return Lesson::Known;
         };
         let Some((slot, found)) = live_grant(state, &space, record.prefix) else {

@@ -49,11 +49,11 @@ impl Ledger {
         until: Stamp,
     ) -> Result<Offered, Denied> {
         let mut shard = self.shard(request.holder).lock();
-        let state = shard.holders.entry(request.holder);
+        let state = shard.holders.entry(request.holder.0);
         self.drop_stale_offers(request.holder, state, request.now);
         let offered = self.offer_to(state, request, want, until);
         if offered.is_err() && state.forget_empty(request.now) {
-            shard.holders.remove(request.holder);
+            shard.holders.remove(request.holder.0);
         }
         offered
     }
@@ -120,7 +120,7 @@ impl Ledger {
     pub fn basis_of(&self, space: &Space, prefix: Prefix) -> Option<RenewalBasis> {
         let (holder, slot) = self.holder_of(space, prefix)?;
         let shard = self.shard(holder).lock();
-        let state = shard.holders.get(holder)?;
+        let state = shard.holders.at(holder.0)?;
         let slot = state.slots.iter().find(|known| known.number == slot)?;
         let grant = slot.grants.iter().find(|grant| grant.is(space, prefix))?;
         Some(RenewalBasis {
@@ -145,7 +145,7 @@ impl Ledger {
     /// Forgets an offer that the client did not take.
     pub fn withdraw_offer(&self, holder: Holder, prefix: Prefix) {
         let mut shard = self.shard(holder).lock();
-        let Some(state) = shard.holders.get_mut(holder) else {
+        let Some(state) = shard.holders.at_mut(holder.0) else {
             return;
         };
         self.drop_reservations(holder, state, |_, reserved| {
@@ -156,7 +156,7 @@ impl Ledger {
     /// Forgets what is offered to a client that chose another server, whatever address that was.
     pub fn withdraw_offers(&self, holder: Holder, owner: Owner) {
         let mut shard = self.shard(holder).lock();
-        let Some(state) = shard.holders.get_mut(holder) else {
+        let Some(state) = shard.holders.at_mut(holder.0) else {
             return;
         };
         self.drop_reservations(holder, state, |slot, reserved| {
@@ -175,7 +175,7 @@ impl Ledger {
         now: Stamp,
     ) -> Option<Record> {
         let mut shard = self.shard(holder).lock();
-        let state = shard.holders.get_mut(holder)?;
+        let state = shard.holders.at_mut(holder.0)?;
         let of = |slot: &&mut Slot| slot.grants.iter().any(|grant| grant.live && grant.is(space, prefix));
         let slot = state.slots.iter_mut().find(of)?;
         let (number, has_session) = (slot.number, slot.session.is_some());
@@ -193,7 +193,7 @@ impl Ledger {
     /// Live grants of a role that a holder has, for decisions that must not change anything.
     pub fn live_grant(&self, holder: Holder, role: Role, owner: Owner) -> Option<Prefix> {
         let shard = self.shard(holder).lock();
-        let state = shard.holders.get(holder)?;
+        let state = shard.holders.at(holder.0)?;
         let slots = || state.slots.iter();
         let own = slots().find(|slot| slot.owner.matches(owner)).or_else(|| slots().next())?;
         own.grants.iter().find(|grant| grant.role == role && grant.live).map(|grant| grant.prefix)

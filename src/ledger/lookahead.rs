@@ -9,12 +9,12 @@ use crate::prefetch;
 impl Ledger {
     /// First step: where the holder is found.
     pub fn touch(&self, holder: Holder) {
-        self.shard(holder).lock().holders.touch(holder);
+        self.shard(holder).lock().holders.touch(holder.0);
     }
 
     /// Second step: its first slot.
     pub fn touch_slot(&self, holder: Holder) {
-        if let Some(state) = self.shard(holder).lock().holders.get(holder)
+        if let Some(state) = self.shard(holder).lock().holders.at(holder.0)
             && let Some(slot) = state.slots.first()
         {
             prefetch::touch(slot);
@@ -23,7 +23,7 @@ impl Ledger {
 
     /// Third step: the session there, and the Accept that waits for one.
     pub fn touch_session(&self, holder: Holder) {
-        if let Some(state) = self.shard(holder).lock().holders.get(holder)
+        if let Some(state) = self.shard(holder).lock().holders.at(holder.0)
             && let Some(slot) = state.slots.first()
         {
             if let Some(session) = &slot.session {

@@ -24,7 +24,7 @@ mod checkpoint;
 mod find;
 mod hold;
 pub mod holder;
-mod holder_table;
+mod id_table;
 mod image;
 mod layout;
 mod learn;
@@ -61,7 +61,7 @@ pub use view::HolderView;
 
 use apart::Apart;
 use find::PoolSet;
-use holder_table::HolderTable;
+use id_table::IdTable;
 use pool::SpreadMap;
 use session_index::SessionIndex;
 
@@ -75,7 +75,7 @@ const IN_FLIGHT_MS: u64 = 5_000;
 
 #[derive(Debug, Default)]
 struct Shard {
-    holders: HolderTable,
+    holders: IdTable<HolderState>,
     /// Sequence of the last journal record applied to this shard.
     applied: u64,
 }

@@ -29,7 +29,7 @@ impl Ledger {
         for record in records {
             let Some(holder) = record.holder() else { continue };
             let mut shard = self.shard(holder).lock();
-            let Some(state) = shard.holders.get_mut(holder) else {
+            let Some(state) = shard.holders.at_mut(holder.0) else {
                 continue;
             };
             match record {
@@ -74,7 +74,7 @@ impl Ledger {
         for record in records {
             let Record::Grant(grant) = record else { continue };
             let mut shard = self.shard(grant.holder).lock();
-            let Some(state) = shard.holders.get_mut(grant.holder) else {
+            let Some(state) = shard.holders.at_mut(grant.holder.0) else {
                 continue;
             };
             let slot = state.slot_mut(grant.slot);

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use smallvec::SmallVec;
 
 use super::holder::Session;
+use super::id_table::{IdTable, halves, joined};
 use super::pool::SpreadMap;
 use super::{Ledger, SESSION_SHARDS};
 use crate::ids::{NasId, SessionId, Uid};
@@ -20,8 +21,8 @@ const CLOSED_MAX: usize = 2_048;
 /// One shard of the index.
 #[derive(Debug, Default)]
 pub(super) struct SessionIndex {
-    by_id: SpreadMap<u128, Holder>,
-    /// Session ids as two halves: without the alignment of a `u128`, an entry is a quarter smaller.
+    /// Holders, and session ids below, as two halves: without the alignment of a `u128`, an entry is a quarter smaller.
+    by_id: IdTable<[u64; 2]>,
     by_nas: SpreadMap<u64, [u64; 2]>,
     closed: SpreadMap<u128, Closed>,
     /// The order in which closed sessions are forgotten, with the key of each in `by_nas`.
@@ -58,13 +59,22 @@ impl Ledger {
 
     /// The holder of an open session.
     pub fn holder_of_session(&self, session: SessionId) -> Option<Holder> {
-        self.session_shard(Self::session_key(session)).lock().by_id.get(&session.0.0).copied()
+        self.session_shard(Self::session_key(session))
+            .lock()
+            .by_id
+            .at(session.0.0)
+            .map(|halves| Holder(joined(*halves)))
+    }
+
+    /// Asks for the memory in which the holder of a session is found.
+    pub fn touch_id(&self, session: SessionId) {
+        self.session_shard(Self::session_key(session)).lock().by_id.touch(session.0.0);
     }
 
     /// The session that a NAS last reported under its own id, open or closed lately.
     pub fn session_of_nas(&self, nas: NasId, acct_session_id: &[u8]) -> Option<SessionId> {
         let key = Self::nas_key(nas, acct_session_id);
-        self.session_shard(key).lock().by_nas.get(&key).map(|halves| joined(*halves))
+        self.session_shard(key).lock().by_nas.get(&key).map(|halves| SessionId(Uid(joined(*halves))))
     }
 
     /// How a session ended, if it did lately.
@@ -80,9 +90,9 @@ impl Ledger {
         nas: NasId,
         acct_session_id: &SmallVec<[u8; 24]>,
     ) {
-        self.session_shard(Self::session_key(session)).lock().by_id.insert(session.0.0, holder);
+        *self.session_shard(Self::session_key(session)).lock().by_id.entry(session.0.0) = halves(holder.0);
         let key = Self::nas_key(nas, acct_session_id);
-        self.session_shard(key).lock().by_nas.insert(key, halves(session));
+        self.session_shard(key).lock().by_nas.insert(key, halves(session.0.0));
     }
 
     /// Files a session that `known` tells of under another NAS, or another id of it: a record of it came from there.
@@ -93,7 +103,7 @@ impl Ledger {
             return;
         }
         self.session_shard(before).lock().forget_nas_key(before, known.id);
-        self.session_shard(now).lock().by_nas.insert(now, halves(known.id));
+        self.session_shard(now).lock().by_nas.insert(now, halves(known.id.0.0));
     }
 
     /// Moves a session to the closed ones.
@@ -101,7 +111,7 @@ impl Ledger {
         let closed = Closed { by_stop: record.event == SessionEvent::Stop, at: record.event_at };
         let evicted = {
             let mut index = self.session_shard(Self::session_key(record.session)).lock();
-            index.by_id.remove(&record.session.0.0);
+            index.by_id.remove(record.session.0.0);
             index.close(record.session, Self::nas_key(record.nas, &record.acct_session_id), closed)
         };
         if let Some((session, key)) = evicted {
@@ -110,18 +120,10 @@ impl Ledger {
     }
 }
 
-const fn halves(session: SessionId) -> [u64; 2] {
-    [(session.0.0 >> 64) as u64, session.0.0 as u64]
-}
-
-fn joined([high, low]: [u64; 2]) -> SessionId {
-    SessionId(Uid((u128::from(high) << 64) | u128::from(low)))
-}
-
 impl SessionIndex {
     /// Forgets what a NAS calls a session, unless it calls another one so by now.
     fn forget_nas_key(&mut self, key: u64, session: SessionId) {
-        if self.by_nas.get(&key) == Some(&halves(session)) {
+        if self.by_nas.get(&key) == Some(&halves(session.0.0)) {
             self.by_nas.remove(&key);
         }
     }

@@ -59,6 +59,7 @@ impl Ledger {
         };
         let mut shard = shard.lock();
         shard.holders.retain(|holder, state| {
+            let holder = Holder(holder);
             self.tidy(holder, state, now);
             for slot in &mut state.slots {
                 if records.len() < limit {

@@ -10,7 +10,7 @@ pub type HolderView = HolderState;
 impl Ledger {
     /// What a holder has, if anything.
     pub fn holder(&self, holder: Holder) -> Option<HolderView> {
-        self.shard(holder).lock().holders.get(holder).cloned()
+        self.shard(holder).lock().holders.at(holder.0).cloned()
     }
 
     /// Calls `visit` with every holder, shard by shard; each shard is locked only while it is read.
@@ -18,7 +18,7 @@ impl Ledger {
         for shard in &self.shards {
             let shard = shard.lock();
             for (holder, state) in shard.holders.iter() {
-                visit(holder, state);
+                visit(Holder(holder), state);
             }
         }
     }

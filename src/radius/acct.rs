@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::duplicate::DuplicateCache;
 use super::gate::Passed;
 use super::identify::anyhow;
+use super::lookahead::look_ahead;
 use super::port::{HeldReply, Port};
 use super::request::status;
 use super::wire::attribute::kind;
@@ -19,7 +20,8 @@ use crate::ids::{NasId, SessionId, Uid};
 use crate::journal::Durable;
 use crate::journal::record::{Holder, Record, SessionEvent};
 use crate::ledger::{Accounted, AccountingFacts, Ledger};
-use crate::pipeline::{Admitted, Datagram, Outgoing, Protocol, Verdict, World};
+use crate::pipeline::{Admitted, Batch, Datagram, Outgoing, Protocol, Verdict, World};
+use crate::snapshot::Snapshot;
 use crate::snapshot::types::{Nas, Space};
 use crate::time::Stamp;
 
@@ -265,6 +267,10 @@ impl Protocol for AcctCore {
             self.decide(world, datagram, passed, decision, out)
         });
         Admitted { verdict, decision }
+    }
+
+    fn look_ahead(&self, snapshot: &Snapshot, ledger: &Ledger, batch: Batch<'_, '_>) {
+        look_ahead(&self.port.duplicates, snapshot, ledger, batch);
     }
 
     fn finish(&self, pending: &HeldReply, _durable: Durable, out: &mut [u8]) -> Option<Outgoing> {

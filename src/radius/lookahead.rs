@@ -1,17 +1,19 @@
-//! What the decisions about a batch of Access-Requests will read, asked for before the first of them is made.
+//! What the decisions about a batch of requests will read, asked for before the first of them is made.
 //!
 //! A login follows a chain of pointers through the snapshot, the ledger and the duplicate cache, and among a million
 //! services each link is a wait for memory. Here all datagrams of a batch go one link further at a time, so that their
 //! waits overlap ([`crate::prefetch`]). Nothing is verified, decided or changed: a datagram that is not understood is left
-//! out, and whoever is looked up in vain is looked up again by the decision. Logins only; what else identifies an
-//! access is found without this.
+//! out, and whoever is looked up in vain is looked up again by the decision. Logins and Classes only; what else identifies
+//! an access or a session is found without this.
 
 use smallvec::SmallVec;
 
 use super::duplicate::{DuplicateCache, Key};
 use super::identify::login_of;
 use super::wire::attribute::kind;
+use super::wire::class::ClassKey;
 use super::wire::packet::Packet;
+use crate::ids::SessionId;
 use crate::journal::record::Holder;
 use crate::ledger::Ledger;
 use crate::pipeline::Batch;
@@ -38,6 +40,10 @@ pub(super) fn look_ahead(
         let request = Key::new(source, packet.code().0, packet.identifier(), *packet.authenticator()).hash();
         duplicates.touch(request);
         requests.push(request);
+        let class = packet.find(kind::CLASS).and_then(|class| ClassKey::named(class.value));
+        if let Some(session) = class {
+            ledger.touch_id(SessionId(session));
+        }
         let Some(login) = packet.find(kind::USER_NAME) else { continue };
         let login = login_of(nas, login.value);
         logins.extend(snapshot.touch_login(nas.tenant, nas.group.as_deref(), &login));

@@ -211,7 +211,7 @@ fn below_the_effects_no_file_lifts_the_ban() {
                 ));
             }
         }
-        let unsafe_here = ["src/net/batch.rs", "src/prefetch.rs"].contains(&file.as_str());
+        let unsafe_here = ["src/net/batch.rs", "src/prefetch.rs"].contains(&file);
         for (line, name) in lines_of(&tokens, &["unsafe", "unsafe_code"], "").filter(|_| !unsafe_here) {
             faults
                 .push(format!("{file}:{line}: {name} belongs in src/net/batch.rs and src/prefetch.rs only"));

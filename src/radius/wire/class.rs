@@ -77,6 +77,13 @@ impl ClassKey {
         if constant_time_eq(&self.seal(session), seal) { Ok(session) } else { Err(ClassError::Forged) }
     }
 
+    /// The session that a Class value names, sealed or not: a hint of what will be looked for, and no more.
+    pub fn named(value: &[u8]) -> Option<Uid> {
+        let [VERSION, rest @ ..] = value else { return None };
+        let (session, seal) = rest.split_first_chunk()?;
+        (seal.len() == SEAL_BYTES).then(|| Uid::from_bytes(*session))
+    }
+
     fn seal(&self, session: Uid) -> [u8; SEAL_BYTES] {
         let mac = self.hmac.clone().chain_update([VERSION]).chain_update(session.bytes()).finalize();
         let mac: [u8; 32] = mac.into_bytes().into();
