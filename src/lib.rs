@@ -13,6 +13,8 @@ pub mod dhcp;
 pub mod document;
 pub mod feed;
 pub mod history;
+#[doc(hidden)]
+pub mod hostile;
 pub mod ids;
 pub mod journal;
 pub mod last_outcome;

@@ -30,7 +30,7 @@ const EVENT_SKEW_MS: u64 = 300_000;
 #[derive(Debug)]
 pub struct AcctCore {
     class: Arc<ClassKey>,
-    port: Port,
+    pub(super) port: Port,
     /// Class values that are not ours or forged, since start.
     pub foreign_classes: std::sync::atomic::AtomicU64,
 }

@@ -40,7 +40,7 @@ use crate::time::Stamp;
 #[derive(Debug)]
 pub struct AuthCore {
     class: Arc<ClassKey>,
-    port: Port,
+    pub(super) port: Port,
     rejects: RejectHistory,
 }
 
