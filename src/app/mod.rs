@@ -16,6 +16,7 @@
 pub mod access_status;
 pub mod actor;
 pub mod apply;
+mod audit;
 pub mod clock;
 mod commit;
 pub mod history;
