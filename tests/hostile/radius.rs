@@ -8,10 +8,12 @@ use lastmile::radius::wire::integrity::SharedKey;
 use lastmile::radius::wire::packet::Code;
 use lastmile::secret::Secret;
 
-use crate::run::run;
+use crate::run::{is_judged, run};
 
 /// Each is heard as it is, and signed anew on both ports.
 const INPUTS: u64 = 33_000;
+/// Sessions that begin and end before memory is judged: more than the ledger remembers of closed ones.
+const CLOSED_BEFORE: u32 = 300_000;
 
 /// Requests from which damaged ones are made.
 fn seeds() -> Vec<Vec<u8>> {
@@ -63,6 +65,16 @@ fn seeds() -> Vec<Vec<u8>> {
     seeds
 }
 
+/// A Start or Stop of a session of its own.
+fn of_session(number: u32, status: u32) -> Vec<u8> {
+    let mut buffer = [0; 512];
+    let mut writer =
+        PacketWriter::request(&mut buffer, Code::ACCOUNTING_REQUEST, 1, Signing::Omitted).unwrap();
+    writer.u32(kind::ACCT_STATUS_TYPE, status).unwrap();
+    writer.text(kind::ACCT_SESSION_ID, &format!("closed-{number}")).unwrap();
+    writer.finish(&SharedKey::new(Secret::new(fuzz::SECRET))).unwrap().to_vec()
+}
+
 /// Changes bytes, mostly within attributes, and now and then what frames them.
 fn damaged(seed: &[u8], random: &SeededEntropy) -> Vec<u8> {
     let mut bytes = seed.to_vec();
@@ -89,6 +101,13 @@ fn damaged(seed: &[u8], random: &SeededEntropy) -> Vec<u8> {
 #[test]
 fn damaged_requests_end_in_a_decision_and_every_reply_verifies() {
     let node = Node::new();
+    if is_judged(INPUTS) {
+        for number in 0..CLOSED_BEFORE {
+            for status in [1, 2] {
+                node.hear(&of_session(number, status));
+            }
+        }
+    }
     run("RADIUS", INPUTS, &seeds(), damaged, |bytes| node.hear(bytes));
     let reasons = node.reasons();
     let deep = ["accepted", "accounted", "duplicate", "password-mismatch", "unknown-line", "status"];
