@@ -180,16 +180,19 @@ fn holds_canary(bytes: &[u8]) -> bool {
     bytes.windows(CANARY.len()).any(|window| window == CANARY.as_bytes())
 }
 
+/// Objects of the default tenant, referring to each other by name.
 #[expect(
     clippy::expect_used,
     reason = "the installation is written beside its test: it is right, or the test says so"
 )]
-fn compiled(objects: &[(Kind, &str, &str)]) -> Vec<Object> {
+pub(crate) fn compiled(objects: &[(Kind, &str, &str)]) -> Vec<Object> {
     let id = |at: usize| Uid(0x0190_0000_0000_7000_8000_0000_0000_0000 + at as u128 + 1);
     let named = |name: &str| objects.iter().position(|(_, known, _)| *known == name).map(id);
     let compile = |(at, (kind, name, json)): (usize, &(Kind, &str, &str))| {
         let value = serde_json::from_str(json).expect("JSON");
-        let mut spec = Spec::decode(*kind, &value, "", &mut Problems::default()).expect("a spec");
+        let mut problems = Problems::default();
+        let mut spec = Spec::decode(*kind, &value, "", &mut problems)
+            .unwrap_or_else(|| panic!("{name} is wrong: {problems:?}"));
         for (_, kind, reference) in spec.refs_mut() {
             if let Ref::External { id, .. } = reference
                 && let Some(uid) = named(id)

@@ -24,6 +24,7 @@ pub mod live;
 pub mod live_views;
 pub mod nas;
 pub mod objects;
+mod recognise;
 pub mod refusal;
 pub mod status;
 pub mod system;

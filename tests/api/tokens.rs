@@ -68,9 +68,8 @@ async fn issuing_and_revoking_a_token_is_audited_without_its_text() {
 async fn a_token_for_nothing_or_for_more_than_its_maker_has_is_refused() {
     let daemon = Daemon::start().await;
     let maker = daemon.token("crm", &["token.admin", "service.read"]).await;
-    let make = async |body: Value| {
-        daemon.ask(Method::POST, "/v1/tokens").token(&maker).json(&body).send().await
-    };
+    let make =
+        async |body: Value| daemon.ask(Method::POST, "/v1/tokens").token(&maker).json(&body).send().await;
     make(json!({"name": "ok", "source": "crm", "scopes": ["service.read"]})).await.expect(201);
     for body in [
         json!({"name": "more", "source": "crm", "scopes": ["service.write"]}),
