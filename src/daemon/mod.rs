@@ -7,6 +7,8 @@
 mod background;
 mod confirmed;
 mod control;
+mod doubt;
+mod kept;
 mod learned;
 mod packets;
 mod recovery;
