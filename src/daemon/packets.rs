@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use super::recovery::StartFailure;
 use super::{Bound, Parts};
 use crate::config::Config;
-use crate::decision::{DecisionRing, Plane};
+use crate::decision::Plane;
 use crate::dhcp::v4::core::Dhcp4Core;
 use crate::ids::{Entropy, SystemEntropy};
 use crate::journal::record::{HoldRecord, Record, StartRecord};
@@ -50,7 +50,7 @@ pub(crate) fn worker_count(config: &Config) -> usize {
 }
 
 /// Starts the journal, binds the sockets, starts the workers.
-pub(crate) fn start(parts: &mut Parts, decisions: &Arc<DecisionRing>) -> Result<Packets, StartFailure> {
+pub(crate) fn start(parts: &mut Parts) -> Result<Packets, StartFailure> {
     let count = worker_count(&parts.config);
     let (endpoints, bound) = bind(&parts.config)?;
     let mut waiters = Vec::with_capacity(count);
@@ -75,7 +75,7 @@ pub(crate) fn start(parts: &mut Parts, decisions: &Arc<DecisionRing>) -> Result<
         ledger: Arc::clone(&parts.recovered.ledger),
         cores: Arc::new(cores),
         endpoints,
-        decisions: Arc::clone(decisions),
+        decisions: Arc::clone(&parts.app.parts().decisions),
         last: Arc::clone(&parts.app.parts().last),
         activity: Arc::clone(&parts.app.parts().activity),
         metrics: Arc::clone(&parts.metrics),
