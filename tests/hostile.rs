@@ -5,6 +5,7 @@
 //! a million or more. What the slowest input cost of processor time is printed, never judged: a busy machine decides it too.
 
 #![expect(clippy::unwrap_used, reason = "in a test, a failure is a panic")]
+#![expect(clippy::print_stdout, reason = "what a run cost is for whoever asked for a long one")]
 
 #[path = "hostile/dhcp4.rs"]
 mod dhcp4;

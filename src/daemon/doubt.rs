@@ -64,11 +64,12 @@ pub(super) fn judge(
     (holds, doubt)
 }
 
+/// The file, in JSON: stamps in milliseconds since 1970.
 #[derive(Serialize, Deserialize)]
 struct Written {
-    last_record_ms: u64,
-    hold_leases_ms: u64,
-    hold_accepts_ms: u64,
+    last_record: u64,
+    hold_leases: u64,
+    hold_accepts: u64,
 }
 
 fn path(directory: &Path) -> PathBuf {
@@ -86,9 +87,8 @@ fn load(directory: &Path) -> Option<ClockDoubt> {
             return None;
         }
     };
-    let holds_if_right =
-        Holds { leases: Stamp(written.hold_leases_ms), accepts: Stamp(written.hold_accepts_ms) };
-    Some(ClockDoubt { last_record: Stamp(written.last_record_ms), holds_if_right })
+    let holds_if_right = Holds { leases: Stamp(written.hold_leases), accepts: Stamp(written.hold_accepts) };
+    Some(ClockDoubt { last_record: Stamp(written.last_record), holds_if_right })
 }
 
 /// Before the first record of this start: from then on only the file tells.
@@ -97,9 +97,9 @@ fn keep(directory: &Path, doubt: Option<ClockDoubt>) {
     let done = match doubt {
         Some(ClockDoubt { last_record, holds_if_right }) => {
             let written = Written {
-                last_record_ms: last_record.0,
-                hold_leases_ms: holds_if_right.leases.0,
-                hold_accepts_ms: holds_if_right.accepts.0,
+                last_record: last_record.0,
+                hold_leases: holds_if_right.leases.0,
+                hold_accepts: holds_if_right.accepts.0,
             };
             serde_json::to_vec(&written)
                 .map_err(io::Error::from)

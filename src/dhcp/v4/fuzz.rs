@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use parking_lot::Mutex;
 
-use super::core::Dhcp4Core;
+use super::core::{Dhcp4Core, Pending};
 use super::wire::{Message, MessageType, Op};
 use crate::hostile::Site;
 use crate::model::Kind;
@@ -126,8 +126,7 @@ impl Node {
     fn hear_from(&self, source: Ipv4Addr, bytes: &[u8]) {
         let source = SocketAddr::from((source, 67));
         let local = IpAddr::V4(SERVER);
-        let Some((reply, outgoing)) =
-            self.site.hear(&self.core, bytes, source, local, |pending, out| pending.copy_to(out))
+        let Some((reply, outgoing)) = self.site.hear(&self.core, bytes, source, local, Pending::copy_to)
         else {
             return;
         };
