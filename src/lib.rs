@@ -26,6 +26,7 @@ pub mod net;
 pub mod netdefs;
 pub mod pipeline;
 pub mod radius;
+pub mod refusals;
 pub mod secret;
 pub mod servers;
 pub mod snapshot;

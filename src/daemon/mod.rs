@@ -12,6 +12,7 @@ mod kept;
 mod learned;
 mod packets;
 mod recovery;
+mod refused;
 mod watch;
 
 use std::net::SocketAddr;
