@@ -10,9 +10,7 @@ use super::gate::Passed;
 use super::identify::anyhow;
 use super::port::{HeldReply, Port};
 use super::request::status;
-use super::wire::attribute::kind;
 use super::wire::class::ClassKey;
-use super::wire::encode::PacketWriter;
 use super::wire::packet::Code;
 use crate::decision::{Decision, Outcome, Plane};
 use crate::ids::{NasId, SessionId, Uid};
@@ -51,7 +49,7 @@ impl AcctCore {
         out: &mut [u8],
     ) -> Verdict<HeldReply> {
         let now = datagram.at.stamp;
-        let Some(len) = respond(passed, out) else {
+        let Some(len) = passed.write_bare(Code::ACCOUNTING_RESPONSE, out) else {
             return self.port.silence(passed, "reply-too-large", decision);
         };
         let nas = NasId(passed.nas.id);
@@ -238,13 +236,6 @@ impl AcctCore {
         let reply = self.port.send(datagram, passed, out.get(..len).unwrap_or_default(), 0);
         Verdict::Send { reply, write: Vec::new() }
     }
-}
-
-fn respond(passed: &Passed<'_>, out: &mut [u8]) -> Option<usize> {
-    let to = passed.packet.reply_to();
-    let mut writer = PacketWriter::reply(out, Code::ACCOUNTING_RESPONSE, &to, passed.signing).ok()?;
-    writer.copy(passed.packet.all(kind::PROXY_STATE)).ok()?;
-    writer.finish(passed.key()?).ok().map(<[u8]>::len)
 }
 
 /// FIELD R14: Event-Timestamp only near (arrival − Acct-Delay-Time), else the latter.
