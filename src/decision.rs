@@ -188,6 +188,25 @@ impl DecisionRing {
         found
     }
 
+    /// Shows the decisions that each lane took since the last look, at most its newest `most`, and returns how many were not
+    /// shown. `read` is what the caller keeps from look to look; the lane's worker waits meanwhile, so `most` is small.
+    pub fn visit_newer(&self, read: &mut Vec<u64>, most: usize, mut visit: impl FnMut(&Decision)) -> u64 {
+        read.resize(self.lanes.len(), 0);
+        let mut missed = 0;
+        for (lane, read) in self.lanes.iter().zip(read) {
+            let lane = lane.lock();
+            let fresh = lane.total.saturating_sub(*read);
+            let shown = fresh.min(most.min(lane.ring.len()) as u64);
+            for number in lane.total - shown..lane.total {
+                let place = (number % self.per_lane as u64) as usize;
+                lane.ring.get(place).into_iter().for_each(&mut visit);
+            }
+            missed += fresh - shown;
+            *read = lane.total;
+        }
+        missed
+    }
+
     /// Decisions taken since start, kept or not.
     pub fn total(&self) -> u64 {
         self.lanes.iter().map(|lane| lane.lock().total).sum()
@@ -336,6 +355,30 @@ mod tests {
         assert_eq!(kept.first().unwrap().at, Stamp(19));
         assert!(kept.iter().all(|decision| decision.at >= Stamp(12)));
         assert_eq!(ring.total(), 20);
+    }
+
+    #[test]
+    fn a_look_shows_what_is_new_and_counts_what_it_could_not_show() {
+        let ring = DecisionRing::new(2, 8);
+        let mut read = Vec::new();
+        let mut look = |most| {
+            let mut seen = Vec::new();
+            let missed = ring.visit_newer(&mut read, most, |decision| seen.push(decision.at.0));
+            (seen, missed)
+        };
+        let push = |lane: usize, from: u64, to: u64| {
+            (from..to)
+                .for_each(|at| ring.push(lane, Decision::new(Stamp(at), Plane::Auth, "Access-Request")));
+        };
+        assert_eq!(look(3), (Vec::new(), 0));
+        push(0, 0, 2);
+        push(1, 10, 11);
+        assert_eq!(look(3), (vec![0, 1, 10], 0));
+        push(0, 2, 7);
+        assert_eq!(look(3), (vec![4, 5, 6], 2));
+        push(1, 11, 21);
+        assert_eq!(look(100), (vec![17, 18, 19, 20], 6), "the ring has no more");
+        assert_eq!(look(100), (Vec::new(), 0));
     }
 
     #[test]

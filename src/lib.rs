@@ -13,6 +13,8 @@ pub mod dhcp;
 pub mod document;
 pub mod feed;
 pub mod history;
+#[doc(hidden)]
+pub mod hostile;
 pub mod ids;
 pub mod journal;
 pub mod last_outcome;
@@ -25,6 +27,7 @@ pub mod netdefs;
 pub mod pipeline;
 pub mod prefetch;
 pub mod radius;
+pub mod refusals;
 pub mod secret;
 pub mod servers;
 pub mod snapshot;

@@ -122,6 +122,14 @@ pub const SUSPECT_SLOTS_MAX: usize = 4;
 pub const DECISIONS_MAX: usize = 65_536;
 /// Accesses of which the last reject is remembered.
 pub const LAST_OUTCOMES_MAX: usize = 65_536;
+/// Time between two lines of the log about refusals of one kind, in milliseconds.
+pub const REFUSAL_LOG_INTERVAL_MS: u64 = 60_000;
+/// Lines of the log about refusals in such an interval.
+pub const REFUSAL_LINES_MAX: usize = 100;
+/// Kinds of refusals told apart at once: reason and NAS.
+pub const REFUSAL_KINDS_MAX: usize = 1_024;
+/// Newest decisions of one worker that the log looks at each second; the counters know the others.
+pub const REFUSAL_LOOK_DECISIONS_MAX: usize = 1_024;
 /// Longest text of a line in a decision, in bytes; journal records have it whole.
 pub const DECISION_LINE_BYTES_MAX: usize = 128;
 

@@ -16,6 +16,8 @@ mod disk;
 mod kills;
 #[path = "daemon/network.rs"]
 mod network;
+#[path = "daemon/refusals.rs"]
+mod refusals;
 #[path = "daemon/repeats.rs"]
 mod repeats;
 #[path = "daemon/serves.rs"]

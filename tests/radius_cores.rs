@@ -1,4 +1,4 @@
-//! The RADIUS cores under what no transcript can write down: a hundred thousand damaged requests, and many threads.
+//! The RADIUS core under what no transcript can write down: many threads, and a line that redials.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
@@ -14,7 +14,6 @@ use lastmile::model::{Kind, Object, Problems, Ref, Spec};
 use lastmile::pipeline::{Datagram, Protocol, Verdict, World};
 use lastmile::radius::AuthCore;
 use lastmile::radius::duplicate::DuplicateCache;
-use lastmile::radius::fuzz::{self, Node};
 use lastmile::radius::wire::attribute::kind;
 use lastmile::radius::wire::class::ClassKey;
 use lastmile::radius::wire::encode::{PacketWriter, Signing};
@@ -23,8 +22,6 @@ use lastmile::radius::wire::packet::Code;
 use lastmile::secret::Secret;
 use lastmile::snapshot::Snapshot;
 use lastmile::time::{Moment, Stamp, Tick};
-
-const DAMAGED: u32 = 33_000;
 
 fn object(at: u128, kind: Kind, json: &str, named: &dyn Fn(&str) -> Option<Uid>) -> Object {
     let value = serde_json::from_str(json).unwrap();
@@ -164,102 +161,4 @@ fn a_line_that_redials_twenty_times_in_a_minute_is_accepted_each_time() {
         entropy.fill(&mut authenticator);
         assert!(!accepted(&core, &world, &sequence, &login(2, authenticator), at), "dial {dial}");
     }
-}
-
-/// Requests from which damaged ones are made.
-fn seeds() -> Vec<Vec<u8>> {
-    let key = SharedKey::new(Secret::new(fuzz::SECRET));
-    let mut seeds = Vec::new();
-    let mut push = |code: Code, fill: &dyn Fn(&mut PacketWriter<'_>)| {
-        let mut buffer = [0; 4096];
-        let mut writer = match code {
-            Code::ACCESS_REQUEST => PacketWriter::access_request(&mut buffer, 1, [7; 16], Signing::First),
-            Code::STATUS_SERVER => PacketWriter::status_server(&mut buffer, 1, [7; 16]),
-            code => PacketWriter::request(&mut buffer, code, 1, Signing::Omitted),
-        }
-        .unwrap();
-        fill(&mut writer);
-        seeds.push(writer.finish(&key).unwrap().to_vec());
-    };
-    push(Code::STATUS_SERVER, &|_| ());
-    push(Code::ACCESS_REQUEST, &|writer| {
-        writer.text(kind::USER_NAME, "jan").unwrap();
-        writer.user_password(&key, &Secret::new(fuzz::PASSWORD)).unwrap();
-        writer.u32(kind::FRAMED_PROTOCOL, 1).unwrap();
-        writer.text(kind::CALLING_STATION_ID, "02:00:5e:00:53:01").unwrap();
-        writer.raw(kind::PROXY_STATE, b"proxy").unwrap();
-    });
-    push(Code::ACCESS_REQUEST, &|writer| {
-        writer.text(kind::USER_NAME, "02:00:5e:00:53:11").unwrap();
-        writer.user_password(&key, &Secret::new(fuzz::PASSWORD)).unwrap();
-        writer.text(kind::NAS_PORT_ID, "vlan7").unwrap();
-        writer.vendor(3561, 1, b"port 1").unwrap();
-        writer.vendor(2352, 96, b"remote").unwrap();
-    });
-    push(Code::ACCESS_REQUEST, &|writer| {
-        writer.text(kind::USER_NAME, "jan").unwrap();
-        writer.raw(kind::CHAP_CHALLENGE, &[5; 16]).unwrap();
-        writer.raw(kind::CHAP_PASSWORD, &[6; 17]).unwrap();
-    });
-    for status in [1, 3, 2, 7] {
-        push(Code::ACCOUNTING_REQUEST, &|writer| {
-            writer.u32(kind::ACCT_STATUS_TYPE, status).unwrap();
-            writer.text(kind::ACCT_SESSION_ID, "s").unwrap();
-            writer.raw(kind::CLASS, &[0]).unwrap();
-            writer.text(kind::USER_NAME, "jan").unwrap();
-            writer.ipv4(kind::FRAMED_IP_ADDRESS, [10, 0, 0, 12].into()).unwrap();
-            writer.u32(kind::ACCT_SESSION_TIME, 100).unwrap();
-            writer.u32(kind::ACCT_INPUT_OCTETS, 1_000).unwrap();
-            writer.u32(kind::EVENT_TIMESTAMP, 1_800_000_000).unwrap();
-        });
-    }
-    seeds
-}
-
-/// Changes bytes, mostly within attributes, and now and then what frames them.
-fn damaged(seed: &[u8], random: &SeededEntropy) -> Vec<u8> {
-    let mut bytes = seed.to_vec();
-    for _ in 0..random.u64() % 4 {
-        let word = random.u64();
-        let at = (word >> 8) as usize % bytes.len();
-        match word % 8 {
-            0 => bytes.truncate(at),
-            1 => bytes.extend_from_slice(&seed[20.min(seed.len())..at.max(20).min(seed.len())]),
-            _ => bytes[at] = (word >> 40) as u8,
-        }
-        if bytes.len() < 4 {
-            break;
-        }
-        // Else nearly every change of length would end at the frame.
-        if word & 0x100 == 0 {
-            let len = (bytes.len() as u16).to_be_bytes();
-            bytes[2..4].copy_from_slice(&len);
-        }
-    }
-    bytes
-}
-
-#[test]
-fn damaged_requests_end_in_a_decision_and_every_reply_verifies() {
-    let (node, random, seeds) = (Node::new(), SeededEntropy::new(0x1a57), seeds());
-    for round in 0..DAMAGED {
-        // Each is heard as it is, and signed anew on both ports.
-        node.hear(&damaged(&seeds[round as usize % seeds.len()], &random));
-    }
-    let reasons = node.reasons();
-    let deep = ["accepted", "accounted", "duplicate", "password-mismatch", "unknown-line", "status"];
-    assert!(deep.iter().all(|reason| reasons.contains(reason)), "{reasons:?}");
-}
-
-#[test]
-fn looking_ahead_changes_no_decision_and_no_reply() {
-    let (ahead, blind) = (Node::new(), Node::new().without_looking_ahead());
-    let (random, seeds) = (SeededEntropy::new(0x00a4_ead0), seeds());
-    for round in 0..DAMAGED / 10 {
-        let bytes = damaged(&seeds[round as usize % seeds.len()], &random);
-        ahead.hear(&bytes);
-        blind.hear(&bytes);
-    }
-    assert_eq!(ahead.reasons(), blind.reasons());
-    assert_eq!(ahead.digest(), blind.digest());
 }

@@ -91,7 +91,7 @@ pub(super) fn tokens(call: Call) -> Answering {
 pub(super) fn issue_token(call: Call) -> Answering {
     Box::pin(async move {
         let new = NewToken::decode(&call.body).map_err(Refusal::Invalid)?;
-        let issued = call.app.issue_token(&call.actor, new).await?;
+        let issued = call.app.issue_token(&call.actor, new, &call.request).await?;
         let mut reply = Reply::json(&issued.view)?;
         if let Some(Value::Object(members)) = &mut reply.body {
             // The one answer in which a secret leaves: the caller has no other way to learn it.
@@ -108,7 +108,7 @@ pub(super) fn revoke_token(call: Call) -> Answering {
         let text = call.decoded_segment()?;
         let missing = || Failure::from(Refusal::NotFound { what: format!("token `{text}`") });
         let id = text.parse::<TokenId>().map_err(|_| missing())?;
-        call.app.revoke_token(&call.actor, id).await?;
+        call.app.revoke_token(&call.actor, id, &call.request).await?;
         Ok(Reply::empty(204))
     })
 }

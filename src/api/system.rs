@@ -11,7 +11,7 @@ pub(super) fn meta(call: Call) -> Answering {
 }
 
 pub(super) fn confirm_clock(call: Call) -> Answering {
-    Box::pin(async move { Reply::json(&call.app.confirm_clock(&call.actor)?) })
+    Box::pin(async move { Reply::json(&call.app.confirm_clock(&call.actor, &call.request).await?) })
 }
 
 pub(super) fn problem(call: Call) -> Answering {

@@ -5,12 +5,15 @@
 //! has, and removes no history. Whoever knows that
 //! the clock is right says so here; then time alone decides again, at once.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use serde::Serialize;
 
+use super::audit::Deed;
 use super::{Action, Actor, App, Refusal, Resource};
 use crate::ledger::Holds;
+use crate::storage::ActedOn;
 use crate::time::Stamp;
 
 /// Why the clock of this start is not believed.
@@ -43,20 +46,28 @@ impl App {
     }
 
     /// Takes the operator's word that the clock is right. Safe to repeat; changes nothing when nobody doubts it. The journal
-    /// has it soon after, without the answer waiting for that: after a crash in between the clock is confirmed again.
-    pub fn confirm_clock(&self, actor: &Actor) -> Result<ClockView, Refusal> {
+    /// has it soon after, without the answer waiting for that: after a crash in between the clock is confirmed again. Nor
+    /// does it take the database, which may be why nobody saw to the clock before: the audit row follows when it answers.
+    pub async fn confirm_clock(self: &Arc<Self>, actor: &Actor, request: &str) -> Result<ClockView, Refusal> {
         actor.require(Action::Admin, Resource::System)?;
-        let ledger = &self.parts().ledger;
-        if let Some(doubt) = self.clock_doubt() {
-            ledger.end_holds(doubt.holds_if_right);
-            self.clock_confirmed.store(true, Ordering::Release);
+        let before = self.clock_view();
+        let doubt = self.clock_doubt().filter(|_| !self.clock_confirmed.swap(true, Ordering::AcqRel));
+        if let Some(doubt) = doubt {
+            self.parts().ledger.end_holds(doubt.holds_if_right);
             tracing::warn!(actor = actor.label(), last_record = %doubt.last_record, "the clock is confirmed: what has run out since the last record ends now");
+            let on = ActedOn::Clock(self.parts().node_id);
+            let deed = Deed { actor, request, tenant: actor.tenant, on };
+            self.note_done(self.act(&deed, Some(&before), Some(&self.clock_view()))).await;
         }
-        let (now, hold_until) = (self.now(), ledger.holds().end());
-        Ok(ClockView {
+        Ok(self.clock_view())
+    }
+
+    fn clock_view(&self) -> ClockView {
+        let (now, hold_until) = (self.now(), self.parts().ledger.holds().end());
+        ClockView {
             now,
             last_record: self.parts().clock_doubt.map(|doubt| doubt.last_record),
             hold_until: (hold_until > now).then_some(hold_until),
-        })
+        }
     }
 }

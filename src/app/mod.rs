@@ -16,6 +16,7 @@
 pub mod access_status;
 pub mod actor;
 pub mod apply;
+mod audit;
 pub mod clock;
 mod commit;
 pub mod history;
@@ -23,6 +24,7 @@ pub mod live;
 pub mod live_views;
 pub mod nas;
 pub mod objects;
+mod recognise;
 pub mod refusal;
 pub mod status;
 pub mod system;

@@ -15,13 +15,14 @@ use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use super::audit::Deed;
 use super::{Action, Actor, ActorKind, App, Refusal, Resource, actor};
 use crate::ids::{TenantId, TokenId};
 use crate::limits::{TOKEN_CACHE_MS, TOKEN_RELOAD_MS};
 use crate::model::Problems;
 use crate::model::decode::{Reader, kind_of, name, number, text};
 use crate::secret::{Secret, constant_time_eq};
-use crate::storage::TokenRow;
+use crate::storage::{ActedOn, TokenRow};
 use crate::time::Stamp;
 
 const PREFIX: &str = "lm_pat_";
@@ -148,7 +149,12 @@ struct Cached {
 
 impl App {
     /// Issues a token. The text in the answer is the only copy.
-    pub async fn issue_token(&self, actor: &Actor, new: NewToken) -> Result<IssuedToken, Refusal> {
+    pub async fn issue_token(
+        &self,
+        actor: &Actor,
+        new: NewToken,
+        request: &str,
+    ) -> Result<IssuedToken, Refusal> {
         actor.require(Action::Admin, Resource::Token)?;
         check_reach(actor, &new)?;
         let (now, entropy) = (self.now(), self.parts().entropy.as_ref());
@@ -169,7 +175,9 @@ impl App {
         };
         self.parts().vault.load_tenant(self.storage(), row.tenant).await?;
         let view = view(&row, now);
-        self.storage().put_token(row).await?;
+        let deed = Deed { actor, request, tenant: row.tenant, on: ActedOn::Token(id) };
+        let act = self.act(&deed, None, Some(&view));
+        self.storage().put_token(row, act).await?;
         self.forget_tokens();
         tracing::info!(token = %id, name = view.name, by = actor.label(), "token issued");
         let text = compose(id, &secret);
@@ -186,13 +194,18 @@ impl App {
     }
 
     /// Ends a token at once.
-    pub async fn revoke_token(&self, actor: &Actor, id: TokenId) -> Result<(), Refusal> {
+    pub async fn revoke_token(&self, actor: &Actor, id: TokenId, request: &str) -> Result<(), Refusal> {
         actor.require(Action::Admin, Resource::Token)?;
         let missing = || Refusal::NotFound { what: format!("token {id}") };
-        if !self.tokens(actor).await?.iter().any(|token| token.id == id.to_string()) {
-            return Err(missing());
-        }
-        if !self.storage().revoke_token(id, self.now()).await? {
+        let named = id.to_string();
+        let before =
+            self.tokens(actor).await?.into_iter().find(|token| token.id == named).ok_or_else(missing)?;
+        let now = self.now();
+        let after = TokenView { state: "revoked", revoked_at: Some(now), ..before.clone() };
+        let tenant = before.tenant.parse().unwrap_or(actor.tenant);
+        let deed = Deed { actor, request, tenant, on: ActedOn::Token(id) };
+        let act = self.act(&deed, Some(&before), Some(&after));
+        if !self.storage().revoke_token(id, now, act).await? {
             return Err(missing());
         }
         self.forget_tokens();

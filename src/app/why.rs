@@ -1,7 +1,8 @@
 //! Why can somebody not get online? Answered from a login, MAC address, IP address, line or id (FIELD R24).
 //!
 //! Checks run in causal order: who is it, may it, is it recognised, is there an address, what was the last answer, is the
-//! session current. The first that fails is the cause. Everything is read from memory but names of objects.
+//! session current. The first that fails is the cause. Everything is read from memory but names of objects and the list of a
+//! service's accesses.
 
 use std::collections::BTreeSet;
 
@@ -12,12 +13,12 @@ use super::history::{DecisionFilter, DecisionView};
 use super::live::LiveFilter;
 use super::live_views::{LeaseView, SessionView};
 use super::objects::Shown;
+use super::recognise::{look_up, scan};
 use super::status::{ServiceStatus, StatusWait};
 use super::{Action, Actor, App, Refusal, Resource};
 use crate::decision::Outcome;
 use crate::ids::{ServiceId, Uid};
 use crate::limits::WHY_ROWS_MAX;
-use crate::model::decode::octets_from_text;
 use crate::model::{Kind, Mac, Prefix, Ref};
 use crate::snapshot::Snapshot;
 use crate::snapshot::types::{Access, AccessKey};
@@ -133,11 +134,8 @@ impl App {
             .filter_map(|lease| lease.service.as_deref().and_then(Kind::parse_id))
             .map(|(_, uid)| uid)
             .collect();
-        let recognised = snapshot
-            .accesses()
-            .filter(|access| access.tenant == actor.tenant && recognises(access, subject))
-            .map(|access| access.service);
-        found.extend(recognised.take(WHY_ROWS_MAX));
+        let recognised = look_up(snapshot, actor.tenant, subject, WHY_ROWS_MAX);
+        found.extend(recognised.iter().map(|access| access.service));
         if found.is_empty()
             && let Some(mac) = Mac::parse(subject.as_bytes())
         {
@@ -148,6 +146,10 @@ impl App {
         }
         if found.is_empty() {
             found.extend(self.services_by_name(actor, subject).await?);
+        }
+        if found.is_empty() {
+            let recognised = scan(snapshot, actor.tenant, subject, WHY_ROWS_MAX);
+            found.extend(recognised.iter().map(|access| access.service));
         }
         Ok(found.into_iter().collect())
     }
@@ -204,8 +206,9 @@ impl App {
         let compiled = snapshot.service(service);
         let plan = compiled.and_then(|service| snapshot.plan(service.plan));
         why.plan = plan.map(|plan| plan.name.to_string());
-        let accesses = snapshot.accesses().filter(|access| access.service == service);
-        for access in accesses.take(WHY_ROWS_MAX) {
+        let of_service = Filter { refers_to: Some(service), ..Filter::default() };
+        let stored = self.storage().list(actor.tenant, Kind::Access, of_service, None, WHY_ROWS_MAX).await?;
+        for access in stored.items.iter().filter_map(|stored| snapshot.access(stored.envelope.id)) {
             why.accesses.push(shown_key(access));
             why.last.push(self.status_of_access(snapshot, access.id));
         }
@@ -247,19 +250,6 @@ fn reader(actor: &Actor) -> Actor {
 fn service_of_access(shown: &Shown) -> Option<Uid> {
     let service = shown.spec.get("service")?.as_str()?;
     Kind::parse_id(service).map(|(_, uid)| uid)
-}
-
-/// Whether a packet with this identity would be this access.
-fn recognises(access: &Access, subject: &str) -> bool {
-    match &access.key {
-        AccessKey::Login(login) => login.eq_ignore_ascii_case(subject.as_bytes()),
-        AccessKey::Mac(mac) => Mac::parse(subject.as_bytes()) == Some(*mac),
-        AccessKey::Line { remote_id, circuit_id } => {
-            let wanted = octets_from_text(subject).unwrap_or_default();
-            let is = |part: &Option<Box<[u8]>>| part.as_deref() == Some(wanted.as_slice());
-            is(remote_id) || is(circuit_id)
-        }
-    }
 }
 
 /// The identity in words, without what is secret.

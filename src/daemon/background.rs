@@ -10,6 +10,7 @@ use tokio::runtime::Handle;
 use super::confirmed;
 use super::learned::{self, Learned};
 use super::packets::Packets;
+use super::refused::Refused;
 use super::watch::Watch;
 use super::{Parts, recovery};
 use crate::app::App;
@@ -96,6 +97,13 @@ pub(crate) fn start(parts: &Parts, packets: &Packets, runtime: &Handle) -> Backg
     tasks.push(runtime.spawn(learned::learn(Arc::clone(&learned))));
     let activity = Arc::clone(&parts.app.parts().activity);
     tasks.push(runtime.spawn(confirmed::watch(activity, Arc::clone(&parts.recovered.publisher))));
+    let refused = Refused {
+        decisions: Arc::clone(&parts.app.parts().decisions),
+        metrics: Arc::clone(&parts.metrics),
+        publisher: Arc::clone(&parts.recovered.publisher),
+        clock: Arc::clone(&parts.clock) as _,
+    };
+    tasks.push(runtime.spawn(refused.run()));
     Background { applier, tasks, checkpoints, image, learned }
 }
 

@@ -1,16 +1,16 @@
 //! What this node has learned of its NASes' signatures: read at start, reported, written beside the ledger.
 //!
-//! Node-local and small; written off the packet path, at once when a proof comes or goes, else at most once a minute. Written
-//! beside the old file, synced, renamed. A file that cannot be used costs a day of learning, so it stops nothing.
+//! Node-local and small; written off the packet path, at once when a proof comes or goes, else at most once a minute. A
+//! file that cannot be used costs a day of learning, so it stops nothing.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::kept;
 use crate::ids::{NasId, Uid};
 use crate::model::nas::{Enforce, Requirement};
 use crate::radius::signatures::{Signatures, Standing};
@@ -81,7 +81,7 @@ impl Learned {
         if *written == image {
             return;
         }
-        match replace(&self.path, &image) {
+        match kept::replace(&self.path, &image) {
             Ok(()) => *written = image,
             Err(error) => {
                 tracing::warn!(%error, file = %self.path.display(), "what was learned of the NASes' signatures could not be written");
@@ -134,18 +134,6 @@ pub(crate) async fn learn(learned: Arc<Learned>) {
             looks = 0;
         }
         before = now;
-    }
-}
-
-fn replace(path: &Path, image: &[u8]) -> io::Result<()> {
-    let fresh = path.with_extension("signatures.new");
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
-    file.write_all(image)?;
-    file.sync_all()?;
-    fs::rename(&fresh, path)?;
-    match path.parent() {
-        Some(directory) => File::open(directory)?.sync_all(),
-        None => Ok(()),
     }
 }
 

@@ -7,9 +7,12 @@
 mod background;
 mod confirmed;
 mod control;
+mod doubt;
+mod kept;
 mod learned;
 mod packets;
 mod recovery;
+mod refused;
 mod watch;
 
 use std::net::SocketAddr;
@@ -80,7 +83,6 @@ pub fn serve(config: Config, options: ServeOptions) -> Result<(), StartFailure> 
     let clock = Arc::new(SteadyClock::start());
     let metrics = Arc::new(Metrics::new());
     let health = Arc::new(Health::default());
-    let decisions = Arc::new(DecisionRing::new(packets::worker_count(&config), config.limits.decisions));
     // On a thread of the control plane: SQLite's own threads inherit the priority of the one that opens a connection.
     let recovering = runtime.spawn(recovery::recover(
         Arc::clone(&config),
@@ -97,7 +99,7 @@ pub fn serve(config: Config, options: ServeOptions) -> Result<(), StartFailure> 
         publisher: Arc::clone(&node.publisher),
         vault: Arc::clone(&node.vault),
         ledger: Arc::clone(&node.ledger),
-        decisions: Arc::clone(&decisions),
+        decisions: Arc::new(DecisionRing::new(packets::worker_count(&config), config.limits.decisions)),
         last: Arc::default(),
         activity: followed_activity(&node.publisher),
         signatures: Arc::clone(&signatures),
@@ -123,7 +125,7 @@ pub fn serve(config: Config, options: ServeOptions) -> Result<(), StartFailure> 
         let what = "far past the last record; nothing ends by itself until `lastmile clock confirm` or the longest promise has passed";
         parts.health.set_degraded("clock", Some(what.to_owned()));
     }
-    let mut packets = packets::start(&mut parts, &decisions)?;
+    let mut packets = packets::start(&mut parts)?;
     // From here on this thread is one more of the control plane's.
     control::lower_priority();
     let background = background::start(&parts, &packets, runtime.handle());

@@ -8,10 +8,10 @@ use std::thread::JoinHandle;
 use super::recovery::StartFailure;
 use super::{Bound, Parts};
 use crate::config::Config;
-use crate::decision::{DecisionRing, Plane};
+use crate::decision::Plane;
 use crate::dhcp::v4::core::Dhcp4Core;
 use crate::ids::{Entropy, SystemEntropy};
-use crate::journal::record::{Record, StartRecord};
+use crate::journal::record::{HoldRecord, Record, StartRecord};
 use crate::journal::{Journal, Lane, Surroundings};
 use crate::limits::WORKERS_RANGE;
 use crate::net::{ListenOptions, UdpListener, Waiter};
@@ -19,7 +19,7 @@ use crate::radius::duplicate::DuplicateCache;
 use crate::radius::{AcctCore, AuthCore};
 use crate::servers::waiting::Mailbox;
 use crate::servers::{Cores, Endpoint, LedgerSink, Shared, Worker};
-use crate::time::{Clock, Stamp};
+use crate::time::Clock;
 
 /// The running packet path.
 pub(crate) struct Packets {
@@ -50,7 +50,7 @@ pub(crate) fn worker_count(config: &Config) -> usize {
 }
 
 /// Starts the journal, binds the sockets, starts the workers.
-pub(crate) fn start(parts: &mut Parts, decisions: &Arc<DecisionRing>) -> Result<Packets, StartFailure> {
+pub(crate) fn start(parts: &mut Parts) -> Result<Packets, StartFailure> {
     let count = worker_count(&parts.config);
     let (endpoints, bound) = bind(&parts.config)?;
     let mut waiters = Vec::with_capacity(count);
@@ -75,7 +75,7 @@ pub(crate) fn start(parts: &mut Parts, decisions: &Arc<DecisionRing>) -> Result<
         ledger: Arc::clone(&parts.recovered.ledger),
         cores: Arc::new(cores),
         endpoints,
-        decisions: Arc::clone(decisions),
+        decisions: Arc::clone(&parts.app.parts().decisions),
         last: Arc::clone(&parts.app.parts().last),
         activity: Arc::clone(&parts.app.parts().activity),
         metrics: Arc::clone(&parts.metrics),
@@ -180,14 +180,21 @@ fn start_journal(
 /// next recovery, so nobody waits for it. A journal that takes nothing now (the disk or the backlog is full) is no reason
 /// not to answer those who are known: the watch writes it later. Returns whether the journal took everything.
 fn note_start(parts: &Parts, lane: &Lane) -> bool {
-    let now = parts.clock.now().stamp;
-    let holds = parts.recovered.holds;
-    let record = Record::Start(StartRecord { at: now, hold_until: holds.leases });
-    parts.recovered.ledger.apply(u64::MAX, &record);
+    let (at, holds) = (parts.clock.now().stamp, parts.recovered.holds);
+    let start = Record::Start(StartRecord { at, hold_until: holds.leases });
+    parts.recovered.ledger.apply(u64::MAX, &start);
     parts.recovered.ledger.extend_holds(holds);
-    let submitted = lane.submit(record.kind(), record.version(), None, |buffer| record.encode(buffer));
+    // First: when Accepts are held because the clock is doubted, a start record alone would hide the leap.
+    let all = parts.recovered.ledger.holds();
+    let hold = Record::Hold(HoldRecord { at, leases: all.leases, accepts: all.accepts });
+    let submitted = lane.submit_many(|group| {
+        for record in [&hold, &start] {
+            group.record(record.kind(), record.version(), None, |buffer| record.encode(buffer))?;
+        }
+        Ok(())
+    });
     if let Err(refused) = &submitted {
         tracing::error!(%refused, "the journal takes no records: only what is known already is answered");
     }
-    submitted.is_ok() && holds.accepts == Stamp::ZERO
+    submitted.is_ok()
 }

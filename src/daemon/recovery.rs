@@ -6,18 +6,17 @@
 use std::collections::HashMap;
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::ServeOptions;
+use super::{ServeOptions, doubt, kept};
 use crate::app::clock::ClockDoubt;
 use crate::config::Config;
 use crate::ids::{PoolId, SystemEntropy, TenantId, Uid};
 use crate::journal::record::Record;
 use crate::journal::{self, Recovered, Sequence};
 use crate::ledger::{Holds, Ledger, PoolLedger};
-use crate::limits::SESSION_TIMEOUT_DEFAULT_SECS;
 use crate::radius::wire::class::ClassKey;
 use crate::secret::{Secret, constant_time_eq};
 use crate::snapshot::Snapshot;
@@ -25,7 +24,7 @@ use crate::snapshot::image::{self, Seal};
 use crate::snapshot::publish::Publisher;
 use crate::storage::{self, Storage, StorageError};
 use crate::telemetry::http::Health;
-use crate::time::{Clock, Stamp, SteadyClock};
+use crate::time::{Clock, SteadyClock};
 use crate::vault::{MasterKey, Vault, VaultError};
 
 /// Why the daemon does not start: what failed, where, what to do.
@@ -110,11 +109,6 @@ pub(crate) struct Node {
     pub(crate) clock_doubt: Option<ClockDoubt>,
 }
 
-/// A wall clock this far past the last record is not believed at once (fault F9), in milliseconds.
-const CLOCK_JUMP_MS: u64 = 86_400_000;
-/// Lease assumed when no network says otherwise, in seconds.
-const LEASE_DEFAULT_SECS: u64 = 3_600;
-
 /// Recovers the node.
 pub(crate) async fn recover(
     config: Arc<Config>,
@@ -164,7 +158,8 @@ pub(crate) async fn recover(
         tracing::error!(file = %lost.file, first = lost.first.0, last = lost.last.0, "journal records are lost");
     }
     journal_config.epoch = epoch.max(recovered.newest_epoch.unwrap_or(1)).max(1);
-    let (holds, clock_doubt) = hold(clock, &ledger, recovered.clean, &publisher.load());
+    let (holds, clock_doubt) =
+        doubt::judge(clock, &ledger, recovered.clean, &publisher.load(), &config.node.state);
     if !recovered.clean {
         ledger.settle(clock.now().stamp);
     }
@@ -191,36 +186,6 @@ fn make_directory(path: &std::path::Path) -> Result<(), StartFailure> {
         .mode(0o700)
         .create(path)
         .map_err(|source| StartFailure::Directory { path: path.to_owned(), source })
-}
-
-/// Raises the timeline past the last record, and says until when nothing may end by itself, and whether the wall clock is
-/// believed (fault F9).
-fn hold(
-    clock: &SteadyClock,
-    ledger: &Ledger,
-    clean: bool,
-    snapshot: &Snapshot,
-) -> (Holds, Option<ClockDoubt>) {
-    let last_record = ledger.newest();
-    let jumped = last_record > Stamp::ZERO && clock.now().stamp.since(last_record) > CLOCK_JUMP_MS;
-    clock.raise_to(last_record);
-    let leases = snapshot.networks().map(|network| u64::from(network.spec.lease_time));
-    let lease = leases.max().unwrap_or(LEASE_DEFAULT_SECS);
-    let unclean = |from: Stamp| Holds {
-        leases: if clean { Stamp::ZERO } else { from.plus_secs(lease) },
-        accepts: Stamp::ZERO,
-    };
-    let now = clock.now().stamp;
-    if !jumped {
-        return (unclean(now), None);
-    }
-    // Sessions were to end by the time that had passed, too, not by the time that the clock leapt over.
-    let timeouts = snapshot.plans().filter_map(|plan| plan.spec.session_timeout);
-    let timeout = timeouts.chain([SESSION_TIMEOUT_DEFAULT_SECS]).max().map_or(0, u64::from);
-    let holds = Holds { leases: now.plus_secs(lease), accepts: now.plus_secs(timeout) };
-    tracing::warn!(%last_record, %now, "the clock is more than a day past the last record: nothing ends by itself before the longest lease, or Session-Timeout, has passed; `lastmile clock confirm` if the clock is right");
-    let holds_if_right = unclean(last_record).or_later(ledger.holds());
-    (holds, Some(ClockDoubt { last_record, holds_if_right }))
 }
 
 fn journal_config(config: &Config, epoch: u32, options: ServeOptions) -> journal::Config {
@@ -317,25 +282,12 @@ async fn class_key(
     let key = vault.class_key(storage).await?;
     let kept = fs::read(&path).ok().and_then(|sealed| vault.open(AAD, &sealed));
     if kept.is_none_or(|kept| !constant_time_eq(&kept, key.expose())) {
-        keep_sealed(&path, &vault.seal(AAD, key.expose()));
+        // The database has the original, so a failure is no reason not to start.
+        if let Err(error) = kept::replace(&path, &vault.seal(AAD, key.expose())) {
+            tracing::warn!(%error, path = %path.display(), "the Class key was not kept: this node cannot start without its database");
+        }
     }
     Ok(Arc::new(ClassKey::new(&key)))
-}
-
-/// Keeps a copy for starts without the database: beside the old one, then in its place, so that a full disk leaves the old
-/// one. The database has the original, so a failure is no reason not to start.
-fn keep_sealed(path: &std::path::Path, sealed: &[u8]) {
-    let fresh = path.with_extension("new");
-    let mut options = fs::OpenOptions::new();
-    let written =
-        options.write(true).create(true).truncate(true).mode(0o600).open(&fresh).and_then(|mut file| {
-            io::Write::write_all(&mut file, sealed)?;
-            file.sync_all()?;
-            fs::rename(&fresh, path)
-        });
-    if let Err(error) = written {
-        tracing::warn!(%error, path = %path.display(), "the Class key was not kept: this node cannot start without its database");
-    }
 }
 
 /// Which blocks of which pool this node may choose from.

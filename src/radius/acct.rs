@@ -11,9 +11,7 @@ use super::identify::anyhow;
 use super::lookahead::look_ahead;
 use super::port::{HeldReply, Port};
 use super::request::status;
-use super::wire::attribute::kind;
 use super::wire::class::ClassKey;
-use super::wire::encode::PacketWriter;
 use super::wire::packet::Code;
 use crate::decision::{Decision, Outcome, Plane};
 use crate::ids::{NasId, SessionId, Uid};
@@ -32,7 +30,7 @@ const EVENT_SKEW_MS: u64 = 300_000;
 #[derive(Debug)]
 pub struct AcctCore {
     class: Arc<ClassKey>,
-    port: Port,
+    pub(super) port: Port,
     /// Class values that are not ours or forged, since start.
     pub foreign_classes: std::sync::atomic::AtomicU64,
 }
@@ -53,7 +51,7 @@ impl AcctCore {
         out: &mut [u8],
     ) -> Verdict<HeldReply> {
         let now = datagram.at.stamp;
-        let Some(len) = respond(passed, out) else {
+        let Some(len) = passed.write_bare(Code::ACCOUNTING_RESPONSE, out) else {
             return self.port.silence(passed, "reply-too-large", decision);
         };
         let nas = NasId(passed.nas.id);
@@ -240,13 +238,6 @@ impl AcctCore {
         let reply = self.port.send(datagram, passed, out.get(..len).unwrap_or_default(), 0);
         Verdict::Send { reply, write: Vec::new() }
     }
-}
-
-fn respond(passed: &Passed<'_>, out: &mut [u8]) -> Option<usize> {
-    let to = passed.packet.reply_to();
-    let mut writer = PacketWriter::reply(out, Code::ACCOUNTING_RESPONSE, &to, passed.signing).ok()?;
-    writer.copy(passed.packet.all(kind::PROXY_STATE)).ok()?;
-    writer.finish(passed.key()?).ok().map(<[u8]>::len)
 }
 
 /// FIELD R14: Event-Timestamp only near (arrival − Acct-Delay-Time), else the latter.

@@ -42,7 +42,7 @@ use crate::time::Stamp;
 #[derive(Debug)]
 pub struct AuthCore {
     class: Arc<ClassKey>,
-    port: Port,
+    pub(super) port: Port,
     rejects: RejectHistory,
 }
 
@@ -212,13 +212,9 @@ impl AuthCore {
         decision: &mut Decision,
         out: &mut [u8],
     ) -> Verdict<HeldReply> {
-        let written = passed.key().and_then(|key| {
-            let to = passed.packet.reply_to();
-            let mut writer = PacketWriter::reply(out, Code::ACCESS_REJECT, &to, passed.signing).ok()?;
-            writer.copy(passed.packet.all(kind::PROXY_STATE)).ok()?;
-            writer.finish(key).ok().map(<[u8]>::len)
-        });
-        let Some(len) = written else { return self.port.silence(passed, "reply-too-large", decision) };
+        let Some(len) = passed.write_bare(Code::ACCESS_REJECT, out) else {
+            return self.port.silence(passed, "reply-too-large", decision);
+        };
         (decision.outcome, decision.reason) = (Outcome::Refused, reason);
         let max = passed.nas.reject_delay_max;
         let delay_ms = self.rejects.delay(passed.nas.id, subject(&passed.facts), datagram.at.stamp, max);

@@ -5,39 +5,33 @@
 //! so that what lies behind the signature is reached too.
 
 use std::collections::BTreeSet;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
-
-use parking_lot::Mutex;
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use super::duplicate::DuplicateCache;
+use super::port::Port;
+use super::signatures::Signatures;
 use super::wire::attribute::kind;
 use super::wire::class::ClassKey;
 use super::wire::encode::{PacketWriter, Signing};
 use super::wire::integrity::{SharedKey, Signature};
 use super::wire::packet::{Code, Packet};
-use super::{AcctCore, AuthCore};
-use crate::decision::{Decision, Outcome};
-use crate::ids::{SeededEntropy, TenantId, Uid};
-use crate::journal::record::Record;
-use crate::ledger::Ledger;
+use super::{AcctCore, AuthCore, HeldReply};
+use crate::hostile::Site;
 use crate::limits::RADIUS_PACKET_BYTES_MAX;
-use crate::model::object::Envelope;
-use crate::model::{Kind, Object, Problems, Ref, Spec};
-use crate::pipeline::{Datagram, Protocol, Verdict, World};
+use crate::model::Kind;
+use crate::pipeline::Protocol;
 use crate::secret::Secret;
-use crate::snapshot::Snapshot;
-use crate::time::{Moment, Stamp, Tick};
 
-/// Part of every secret of the installation: it must not come out anywhere.
-const CANARY: &str = "canary-";
 /// Shared secret of the NAS.
 pub const SECRET: &str = "canary-shared";
 /// Password of the login `jan`, and fixed password of IPoE.
 pub const PASSWORD: &str = "canary-password";
 /// Where the NAS sends from.
 const SOURCE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+/// Where it is heard.
+const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2));
 
 const OBJECTS: &[(Kind, &str, &str)] = &[
     (
@@ -84,23 +78,12 @@ const OBJECTS: &[(Kind, &str, &str)] = &[
 /// A node that hears whatever comes.
 #[derive(Debug)]
 pub struct Node {
-    snapshot: Snapshot,
-    ledger: Ledger,
+    site: Site,
     auth: AuthCore,
     acct: AcctCore,
-    entropy: SeededEntropy,
     keys: Vec<SharedKey>,
     class: Arc<ClassKey>,
-    clock: AtomicU64,
     port: AtomicU16,
-    sequence: AtomicU64,
-    /// A Class that was issued here, for requests to carry.
-    issued: Mutex<Option<Uid>>,
-    reasons: Mutex<BTreeSet<&'static str>>,
-    /// Checksum over all reasons and replies so far.
-    digest: AtomicU32,
-    /// Whether the cores look ahead before they decide, as they do for a batch.
-    looks_ahead: bool,
 }
 
 impl Default for Node {
@@ -111,71 +94,35 @@ impl Default for Node {
 
 impl Node {
     /// A node with a small installation.
-    ///
-    /// # Panics
-    ///
-    /// When the installation written here is wrong.
-    #[expect(
-        clippy::expect_used,
-        reason = "the installation is written here: it is right, or the test says so"
-    )]
     pub fn new() -> Self {
-        let id = |at: usize| Uid(0x0190_0000_0000_7000_8000_0000_0000_0000 + at as u128 + 1);
-        let named = |name: &str| OBJECTS.iter().position(|(_, known, _)| *known == name).map(id);
-        let objects: Vec<Object> = OBJECTS
-            .iter()
-            .enumerate()
-            .map(|(at, (kind, name, json))| {
-                let value = serde_json::from_str(json).expect("JSON");
-                let mut spec = Spec::decode(*kind, &value, "", &mut Problems::default()).expect("a spec");
-                for (_, kind, reference) in spec.refs_mut() {
-                    if let Ref::External { id, .. } = reference
-                        && let Some(uid) = named(id)
-                    {
-                        *reference = Ref::Id(kind, uid);
-                    }
-                }
-                Object { envelope: envelope(*kind, id(at), name), spec }
-            })
-            .collect();
-        let snapshot = Snapshot::of(&objects, 1);
-        let ledger = Ledger::new();
-        ledger.set_pools(snapshot.pools().map(|pool| &**pool), &|_, _| true);
         let class = Arc::new(ClassKey::new(&Secret::new("canary-class")));
-        let cache = || Arc::new(DuplicateCache::new(256));
+        let duplicates = Arc::new(DuplicateCache::new(1_024));
         Self {
-            auth: AuthCore::new(Arc::clone(&class), cache()),
-            acct: AcctCore::new(Arc::clone(&class), cache()),
-            snapshot,
-            ledger,
-            entropy: SeededEntropy::new(1),
+            site: Site::new(OBJECTS),
+            auth: AuthCore::new(Arc::clone(&class), Arc::clone(&duplicates))
+                .learning(Arc::new(Signatures::default())),
+            acct: AcctCore::new(Arc::clone(&class), duplicates),
             keys: [SECRET, "canary-previous"].map(|secret| SharedKey::new(Secret::new(secret))).into(),
             class,
-            clock: AtomicU64::new(1_800_000_000_000),
             port: AtomicU16::new(0),
-            sequence: AtomicU64::new(0),
-            issued: Mutex::new(None),
-            reasons: Mutex::new(BTreeSet::new()),
-            digest: AtomicU32::new(0),
-            looks_ahead: true,
         }
     }
 
-    /// The same node, which does not look ahead.
+    /// The same node, whose cores do not look ahead before they decide.
     #[must_use]
     pub fn without_looking_ahead(mut self) -> Self {
-        self.looks_ahead = false;
+        self.site = self.site.without_looking_ahead();
         self
     }
 
-    /// A number in which all decisions and replies so far count: equal for two nodes that decided alike.
+    /// A number in which every decision and reply so far counts: equal for two nodes that decided alike.
     pub fn digest(&self) -> u32 {
-        self.digest.load(Ordering::Relaxed)
+        self.site.digest()
     }
 
     /// Reasons of the decisions taken so far: how far the requests came.
     pub fn reasons(&self) -> BTreeSet<&'static str> {
-        self.reasons.lock().clone()
+        self.site.reasons()
     }
 
     /// Hears a datagram on both ports, as it is and signed anew.
@@ -184,7 +131,7 @@ impl Node {
     ///
     /// When a law is broken, which is what the caller is looking for.
     pub fn hear(&self, bytes: &[u8]) {
-        self.clock.fetch_add(700, Ordering::Relaxed);
+        self.site.advance(701);
         self.hear_as_it_is(bytes);
         let Ok(packet) = Packet::parse(bytes) else {
             return;
@@ -207,7 +154,7 @@ impl Node {
             PacketWriter::request(&mut buffer, code, packet.identifier(), Signing::Omitted)
         }
         .ok()?;
-        let issued = self.issued.lock().map(|session| *self.class.issue(session).bytes());
+        let issued = self.site.issued().map(|session| *self.class.issue(session.0).bytes());
         for attribute in packet.attributes().filter(|known| known.kind != kind::MESSAGE_AUTHENTICATOR) {
             let value = match (attribute.kind, attribute.value.len(), &issued) {
                 (kind::CLASS, 1, Some(class)) => class,
@@ -223,86 +170,26 @@ impl Node {
         let port = self.port.fetch_add(1, Ordering::Relaxed);
         let source = SocketAddr::from((SOURCE, port));
         for _ in 0..2 {
-            self.admit(&self.auth, bytes, source, |pending| pending.reply.to_vec());
-            self.admit(&self.acct, bytes, source, |pending| pending.reply.to_vec());
+            self.admit(&self.auth, &self.auth.port, bytes, source);
+            self.admit(&self.acct, &self.acct.port, bytes, source);
         }
     }
 
-    fn admit<P: Protocol>(
+    fn admit<P: Protocol<Pending = HeldReply>>(
         &self,
         core: &P,
+        port: &Port,
         bytes: &[u8],
         source: SocketAddr,
-        held: impl Fn(&P::Pending) -> Vec<u8>,
     ) {
-        let stamp = Stamp(self.clock.load(Ordering::Relaxed));
-        let at = Moment { stamp, tick: Tick(stamp.0 * 1_000_000) };
-        let datagram = Datagram { bytes, source, local: source.ip(), at };
-        let world = World {
-            snapshot: &self.snapshot,
-            ledger: &self.ledger,
-            entropy: &self.entropy,
-            journal_available: !stamp.0.is_multiple_of(11),
-        };
-        let mut out = [0; RADIUS_PACKET_BYTES_MAX];
-        if self.looks_ahead {
-            core.look_ahead(&self.snapshot, &self.ledger, &mut [(bytes, source)].into_iter());
+        let heard = self.site.hear(core, bytes, source, LOCAL, |pending, out| port.finish(pending, out));
+        if let Some((reply, outgoing)) = heard {
+            assert_eq!((outgoing.to, outgoing.from), (source, LOCAL));
+            self.check_reply(bytes, &reply);
         }
-        let admitted = core.admit(&world, &datagram, &mut out);
-        Self::check_decision(&admitted.decision);
-        self.count(admitted.decision.reason.as_bytes());
-        self.reasons.lock().insert(admitted.decision.reason);
-        match admitted.verdict {
-            Verdict::Discard { write } => {
-                assert_eq!(admitted.decision.outcome, Outcome::Discarded);
-                self.apply(&write);
-            }
-            Verdict::Send { reply, write } => {
-                assert_ne!(admitted.decision.outcome, Outcome::Discarded);
-                assert_eq!((reply.to, reply.from), (source, source.ip()));
-                self.check_reply(bytes, out.get(..reply.len).unwrap_or_default());
-                self.apply(&write);
-            }
-            Verdict::Wait { wait_for, write, pending } => {
-                assert!(world.journal_available, "nothing waits for a journal that takes nothing");
-                assert!(!wait_for.is_empty(), "what waits has something to wait for");
-                self.apply(&write);
-                if stamp.0.is_multiple_of(5) {
-                    self.ledger.abort(&wait_for);
-                    core.fail(&pending);
-                    return;
-                }
-                self.apply(&wait_for);
-                self.check_reply(bytes, &held(&pending));
-            }
-        }
-    }
-
-    fn apply(&self, records: &[Record]) {
-        for record in records {
-            self.ledger.apply(self.sequence.fetch_add(1, Ordering::Relaxed) + 1, record);
-            if let Record::Grant(grant) = record {
-                *self.issued.lock() = Some(grant.session.0);
-            }
-        }
-        let conflicts = self.ledger.counters().conflicts.load(Ordering::Relaxed);
-        assert_eq!(conflicts, 0, "no address is granted twice");
-    }
-
-    fn check_decision(decision: &Decision) {
-        assert_ne!(decision.reason, "undecided");
-        let texts = [&decision.login, &decision.line, &decision.detail];
-        assert!(texts.iter().all(|text| !holds_canary(text)), "a secret in a decision");
-    }
-
-    fn count(&self, bytes: &[u8]) {
-        let before = self.digest.load(Ordering::Relaxed);
-        self.digest.store(crc32c::crc32c_append(before, bytes), Ordering::Relaxed);
     }
 
     fn check_reply(&self, request: &[u8], reply: &[u8]) {
-        self.count(reply);
-        assert!(!holds_canary(reply), "a secret in a reply");
         let (Ok(asked), Ok(packet)) = (Packet::parse(request), Packet::parse(reply)) else {
             panic!("a reply to what is no packet, or that is none");
         };
@@ -333,27 +220,4 @@ pub fn fuzz_core(bytes: &[u8]) {
     let node = Node::new();
     node.hear(bytes);
     node.hear(bytes);
-}
-
-fn holds_canary(bytes: &[u8]) -> bool {
-    bytes.windows(CANARY.len()).any(|window| window == CANARY.as_bytes())
-}
-
-fn envelope(kind: Kind, id: Uid, name: &str) -> Envelope {
-    Envelope {
-        kind,
-        id,
-        tenant: TenantId::DEFAULT,
-        source: None,
-        external_id: Some(name.to_owned()),
-        generation: 1,
-        source_version: None,
-        labels: std::collections::BTreeMap::new(),
-        annotations: std::collections::BTreeMap::new(),
-        created_at: Stamp::ZERO,
-        updated_at: Stamp::ZERO,
-        updated_by: String::new(),
-        deleted_at: None,
-        seq: 1,
-    }
 }

@@ -51,10 +51,22 @@ impl Passed<'_> {
         keys.filter(|(index, _)| !self.signed || *index == self.key_index.get())
     }
 
+    /// Writes an answer without attributes; its length, or none when there is no room for what must come back.
+    pub(super) fn write_bare(&self, code: Code, out: &mut [u8]) -> Option<usize> {
+        bare(&self.packet, code, self.signing, self.key()?, out)
+    }
+
     /// Notes which of [`Passed::keys`] it was, as a right password shows.
     pub(super) fn made_with(&self, index: usize) {
         self.key_index.set(index);
     }
+}
+
+/// An answer of Proxy-State alone, which comes back in its order (RFC 2865 §5.33).
+fn bare(packet: &Packet<'_>, code: Code, signing: Signing, key: &SharedKey, out: &mut [u8]) -> Option<usize> {
+    let mut writer = PacketWriter::reply(out, code, &packet.reply_to(), signing).ok()?;
+    writer.copy(packet.all(kind::PROXY_STATE)).ok()?;
+    writer.finish(key).ok().map(<[u8]>::len)
 }
 
 /// What the gate says.
@@ -201,11 +213,7 @@ fn status<'a>(
     out: &mut [u8],
 ) -> Checked<'a> {
     let code = if expected == Code::ACCESS_REQUEST { Code::ACCESS_ACCEPT } else { Code::ACCOUNTING_RESPONSE };
-    let written = nas.keys.get(key_index).and_then(|key| {
-        let mut writer = PacketWriter::reply(out, code, &packet.reply_to(), Signing::First).ok()?;
-        writer.copy(packet.all(kind::PROXY_STATE)).ok()?;
-        writer.finish(key).ok().map(<[u8]>::len)
-    });
+    let written = nas.keys.get(key_index).and_then(|key| bare(packet, code, Signing::First, key, out));
     match written {
         Some(len) => {
             (decision.outcome, decision.reason) = (Outcome::Granted, "status");

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::commit_sql as sql;
 use super::rows::{Hex16, Millis, ObjectRow, clean, decode, encode};
 use super::statement::{Connection, Statement};
-use super::{Change, StorageError, StoredObject, Write};
+use super::{Act, ActedOn, Change, StorageError, StoredObject, Write};
 use crate::ids::Uid;
 use crate::limits::{STORAGE_REFERRERS_NAMED_MAX, STORAGE_WRITE_ROWS_MAX};
 use crate::model::Kind;
@@ -39,6 +39,42 @@ pub(super) async fn commit(connection: &mut Connection<'_>, change: &Change) -> 
     write_history(connection, change, seq).await?;
     connection.ask(&sql::COUNT, encode(&Counted { seq })?).await?;
     Ok(seq.cast_unsigned())
+}
+
+#[derive(Serialize)]
+struct Acted<'a> {
+    tenant: Hex16,
+    kind: &'static str,
+    id: Hex16,
+    seq: i64,
+    at: Millis,
+    actor: Cow<'a, str>,
+    request: Cow<'a, str>,
+    before: Cow<'a, str>,
+    after: Cow<'a, str>,
+}
+
+/// Writes the audit row of what changes no object, as the last step of the transaction of `connection`.
+pub(super) async fn note(connection: &mut Connection<'_>, act: &Act) -> Result<(), StorageError> {
+    let (newest, _) = connection.ask(&sql::LOCK, "{}".to_owned()).await?;
+    let seq = newest + 1;
+    let (kind, id) = match act.on {
+        ActedOn::Token(token) => ("token", token.0),
+        ActedOn::Clock(node) => ("clock", Uid(u128::from(node))),
+    };
+    let row = Acted {
+        tenant: act.tenant.0.into(),
+        kind,
+        id: id.into(),
+        seq,
+        at: act.at.into(),
+        actor: clean(&act.actor),
+        request: clean(&act.request),
+        before: clean(&act.before_json),
+        after: clean(&act.after_json),
+    };
+    write_rows(connection, &sql::INSERT_AUDIT, &[row]).await?;
+    connection.ask(&sql::COUNT, encode(&Counted { seq })?).await.map(drop)
 }
 
 /// Runs a statement that writes many rows, in pieces that keep its parameter small.

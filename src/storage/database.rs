@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 
 use super::statement::{Connection, failure};
 use super::{
-    Answer, BlockRow, Change, EventRow, Filter, Lookup, ObservedFilter, Page, Storage, StorageError,
+    Act, Answer, BlockRow, Change, EventRow, Filter, Lookup, ObservedFilter, Page, Storage, StorageError,
     StoredObject, TokenRow, commit, history, installation, migrate, objects, observed, postgres, sqlite,
 };
 use crate::ids::{SessionId, TenantId, TokenId, Uid};
@@ -344,18 +344,24 @@ impl Storage for Database {
         verb!(self, write, "purging history", limit, |connection| { observed::purge(connection, day, limit) })
     }
 
-    fn put_token(&self, token: TokenRow) -> Answer<'_, ()> {
-        verb!(self, write, "storing a token", 0, |connection| { installation::put_token(connection, &token) })
+    fn put_token(&self, token: TokenRow, act: Act) -> Answer<'_, ()> {
+        verb!(self, write, "storing a token", 0, |connection| {
+            installation::put_token(connection, &token, &act)
+        })
     }
 
     fn tokens(&self) -> Answer<'_, Vec<TokenRow>> {
         verb!(self, read, "reading tokens", 0, |connection| installation::tokens(connection))
     }
 
-    fn revoke_token(&self, id: TokenId, at: Stamp) -> Answer<'_, bool> {
+    fn revoke_token(&self, id: TokenId, at: Stamp, act: Act) -> Answer<'_, bool> {
         verb!(self, write, "revoking a token", 0, |connection| {
-            installation::revoke_token(connection, id, at)
+            installation::revoke_token(connection, id, at, &act)
         })
+    }
+
+    fn note(&self, act: Act) -> Answer<'_, ()> {
+        verb!(self, write, "writing an audit row", 0, |connection| commit::note(connection, &act))
     }
 
     fn key(&self, tenant: TenantId, name: String, candidate: Vec<u8>) -> Answer<'_, Vec<u8>> {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::installation_sql as sql;
 use super::rows::{Hex16, HexBytes, Millis, clean, damaged, decode, encode, inner};
 use super::statement::Connection;
-use super::{BlockRow, StorageError, TokenRow};
+use super::{Act, BlockRow, StorageError, TokenRow, commit};
 use crate::ids::{TenantId, TokenId, Uid};
 use crate::time::Stamp;
 
@@ -23,7 +23,11 @@ struct StoredToken<'a> {
     revoked_at: Option<Millis>,
 }
 
-pub(super) async fn put_token(connection: &mut Connection<'_>, token: &TokenRow) -> Result<(), StorageError> {
+pub(super) async fn put_token(
+    connection: &mut Connection<'_>,
+    token: &TokenRow,
+    act: &Act,
+) -> Result<(), StorageError> {
     let row = StoredToken {
         id: token.id.0.into(),
         tenant: token.tenant.0.into(),
@@ -35,7 +39,8 @@ pub(super) async fn put_token(connection: &mut Connection<'_>, token: &TokenRow)
         expires_at: token.expires_at.map(Millis::from),
         revoked_at: token.revoked_at.map(Millis::from),
     };
-    connection.run(&sql::PUT_TOKEN, encode(&row)?).await.map(drop)
+    connection.run(&sql::PUT_TOKEN, encode(&row)?).await?;
+    commit::note(connection, act).await
 }
 
 pub(super) async fn tokens(connection: &mut Connection<'_>) -> Result<Vec<TokenRow>, StorageError> {
@@ -69,9 +74,13 @@ pub(super) async fn revoke_token(
     connection: &mut Connection<'_>,
     id: TokenId,
     at: Stamp,
+    act: &Act,
 ) -> Result<bool, StorageError> {
     let input = encode(&Revocation { id: id.0.into(), at: at.into() })?;
-    connection.run(&sql::REVOKE_TOKEN, input).await.map(|touched| touched > 0)
+    if connection.run(&sql::REVOKE_TOKEN, input.clone()).await? == 0 {
+        return connection.ask(&sql::COUNT_TOKEN, input).await.map(|(known, _)| known > 0);
+    }
+    commit::note(connection, act).await.map(|()| true)
 }
 
 #[derive(Serialize)]
@@ -111,7 +120,7 @@ pub(super) async fn claim_blocks(
 ) -> Result<Vec<BlockRow>, StorageError> {
     let wanted: Vec<Owned> =
         blocks.iter().map(|block| Owned { pool: pool.into(), block: *block, node, epoch: 1 }).collect();
-    super::commit::write_rows(connection, &sql::CLAIM_BLOCKS, &wanted).await?;
+    commit::write_rows(connection, &sql::CLAIM_BLOCKS, &wanted).await?;
     let input = serde_json::json!({"pool": Hex16::from(pool)});
     let (_, answer) = connection.ask(&sql::BLOCKS, input.to_string()).await?;
     let rows = decode::<Owned>("pool block", &answer)?;

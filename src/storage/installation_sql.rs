@@ -36,9 +36,15 @@ pub(super) const TOKENS: Statement = Statement {
 /// The first revocation stands.
 pub(super) const REVOKE_TOKEN: Statement = Statement {
     doing: "revoking a token",
-    sqlite: "UPDATE token SET revoked_at = coalesce(revoked_at, ?1->>'at') WHERE id = unhex(?1->>'id')",
-    postgres: "UPDATE token SET revoked_at = coalesce(revoked_at, ($1::jsonb->>'at')::bigint)
-               WHERE id = decode($1::jsonb->>'id', 'hex')",
+    sqlite: "UPDATE token SET revoked_at = ?1->>'at' WHERE id = unhex(?1->>'id') AND revoked_at IS NULL",
+    postgres: "UPDATE token SET revoked_at = ($1::jsonb->>'at')::bigint
+               WHERE id = decode($1::jsonb->>'id', 'hex') AND revoked_at IS NULL",
+};
+
+pub(super) const COUNT_TOKEN: Statement = Statement {
+    doing: "looking for a token",
+    sqlite: "SELECT count(*), '' FROM token WHERE id = unhex(?1->>'id')",
+    postgres: "SELECT count(*), '' FROM token WHERE id = decode($1::jsonb->>'id', 'hex')",
 };
 
 pub(super) const OFFER_KEY: Statement = Statement {

@@ -6,7 +6,7 @@
 //!
 //! Invariants: one change is one transaction (rows, generation, event row and audit row commit together); `seq` is
 //! taken by updating the counter row as the transaction's last statement, so seq order is commit order; secrets reach
-//! storage sealed and leave it sealed.
+//! storage sealed and leave it sealed. What is done to a token or a clock has its audit row and its seq, too.
 
 mod commit;
 mod commit_sql;
@@ -177,6 +177,34 @@ pub struct Change {
     pub request: String,
     /// What.
     pub writes: Vec<Write>,
+}
+
+/// What can be acted on that is no object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ActedOn {
+    /// An API token.
+    Token(TokenId),
+    /// The clock of a node.
+    Clock(u16),
+}
+
+/// What somebody did that changes no object: an audit row like that of a write, under a seq of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Act {
+    /// When.
+    pub at: Stamp,
+    /// Who, as shown to people.
+    pub actor: String,
+    /// The API request or other cause.
+    pub request: String,
+    /// Operator.
+    pub tenant: TenantId,
+    /// To what.
+    pub on: ActedOn,
+    /// How it was before, without secrets; empty when it was not there.
+    pub before_json: String,
+    /// How it is now, without secrets; empty when it is gone.
+    pub after_json: String,
 }
 
 /// How a single object is looked up.
@@ -360,12 +388,14 @@ pub trait Storage: Send + Sync {
     /// call, so that it never holds the writer for long.
     fn purge_before(&self, day: u32, limit: usize) -> Answer<'_, u64>;
 
-    /// Stores a token.
-    fn put_token(&self, token: TokenRow) -> Answer<'_, ()>;
+    /// Stores a token, with its audit row.
+    fn put_token(&self, token: TokenRow, act: Act) -> Answer<'_, ()>;
     /// All tokens, revoked and expired ones included.
     fn tokens(&self) -> Answer<'_, Vec<TokenRow>>;
-    /// Revokes a token; false when there is none.
-    fn revoke_token(&self, id: TokenId, at: Stamp) -> Answer<'_, bool>;
+    /// Revokes a token, with its audit row; false when there is none. Of one that is revoked already nothing is written.
+    fn revoke_token(&self, id: TokenId, at: Stamp, act: Act) -> Answer<'_, bool>;
+    /// Writes an audit row alone.
+    fn note(&self, act: Act) -> Answer<'_, ()>;
 
     /// A named key of the installation (sealed), storing `candidate` when there is none yet: every node gets the same.
     fn key(&self, tenant: TenantId, name: String, candidate: Vec<u8>) -> Answer<'_, Vec<u8>>;

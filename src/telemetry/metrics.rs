@@ -15,6 +15,7 @@ use prometheus::{
 
 use crate::decision::{Decision, Outcome, Plane};
 use crate::limits::SOCKETS_PER_WAITER_MAX;
+use crate::refusals::Counted;
 
 /// All metrics of the daemon.
 #[derive(Debug)]
@@ -264,6 +265,23 @@ impl Metrics {
         }
     }
 
+    /// How often what was decided, of all workers.
+    pub fn decided(&self) -> Vec<Counted> {
+        let families = self.decisions.collect();
+        let series = families.iter().flat_map(prometheus::proto::MetricFamily::get_metric);
+        let counted = series.map(|metric| {
+            let label = |name: &str| {
+                let label = metric.get_label().iter().find(|label| label.name() == name);
+                label.map(|label| label.value().to_owned()).unwrap_or_default()
+            };
+            let reason = label("reason");
+            let total =
+                self.decisions.with_label_values(&[&label("plane"), &label("outcome"), &reason]).get();
+            Counted { plane: label("plane"), outcome: label("outcome"), reason, total }
+        });
+        counted.collect()
+    }
+
     /// Everything in the Prometheus text format.
     pub fn render(&self) -> String {
         let mut text = Vec::new();
@@ -385,6 +403,9 @@ mod tests {
         worker.decided(&decision.clone().concluded(Outcome::Refused, "password-mismatch"));
         worker.decided(&decision.concluded(Outcome::Refused, "password-mismatch"));
         let text = metrics.render();
+        let reason = "password-mismatch".to_owned();
+        let counted = Counted { plane: "auth".to_owned(), outcome: "refused".to_owned(), reason, total: 2 };
+        assert_eq!(metrics.decided(), [counted]);
         assert!(
             text.contains(
                 "lastmile_decisions_total{outcome=\"refused\",plane=\"auth\",reason=\"password-mismatch\"} 2"

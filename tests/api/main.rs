@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test whose stage cannot be set has failed")]
 
 mod applied;
+mod clock;
 mod command_line;
 mod contract;
 mod failures;

@@ -7,6 +7,7 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt;
 use lastmile::api::{self, Peer};
+use lastmile::app::clock::ClockDoubt;
 use lastmile::app::{App, Parts};
 use lastmile::decision::DecisionRing;
 use lastmile::ids::{SeededEntropy, TenantId, Uid};
@@ -17,6 +18,7 @@ use lastmile::snapshot::publish::Publisher;
 use lastmile::time::{Clock, ManualClock, Stamp};
 use lastmile::vault::{KEY_BYTES, MasterKey, Vault};
 use serde_json::{Value, json};
+use sqlx::{Connection, SqliteConnection};
 use tower::ServiceExt;
 
 pub(crate) const CANARY: &str = "canary-7f3a-do-not-show";
@@ -25,7 +27,7 @@ pub(crate) struct Daemon {
     pub(crate) app: Arc<App>,
     pub(crate) clock: Arc<ManualClock>,
     router: Router,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 #[derive(Debug)]
@@ -61,6 +63,15 @@ impl Answer {
         assert_eq!(self.header("x-request-id"), self.body["request_id"].as_str().unwrap());
         self
     }
+}
+
+/// A row of the audit.
+#[derive(Debug)]
+pub(crate) struct Audited {
+    pub(crate) actor: String,
+    pub(crate) request: String,
+    pub(crate) before: Value,
+    pub(crate) after: Value,
 }
 
 /// A request that is being written.
@@ -109,6 +120,11 @@ impl Asking<'_> {
 
 impl Daemon {
     pub(crate) async fn start() -> Self {
+        Self::start_doubting(None).await
+    }
+
+    /// A daemon that may not believe its clock.
+    pub(crate) async fn start_doubting(clock_doubt: Option<ClockDoubt>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let url = format!("sqlite:{}", directory.path().join("lastmile.db").display());
         let storage = lastmile::storage::open(&url).await.unwrap();
@@ -136,10 +152,10 @@ impl Daemon {
             options4: Netdefs::load(None).unwrap().options4,
             node_name: "node-1".to_owned(),
             node_id: 1,
-            clock_doubt: None,
+            clock_doubt,
         });
         app.set_ready(true);
-        Self { router: api::router(Arc::clone(&app)), app, clock, _directory: directory }
+        Self { router: api::router(Arc::clone(&app)), app, clock, directory }
     }
 
     /// A daemon with a subscriber, a network, a pool, a plan and a NAS of the operator.
@@ -191,6 +207,22 @@ impl Daemon {
         let body = json!({"name": "test", "source": source, "scopes": scopes, "tenant": tenant.to_string()});
         let answer = self.ask(Method::POST, "/v1/tokens").json(&body).send().await.expect(201);
         answer.body["token"].as_str().unwrap().to_owned()
+    }
+
+    /// What the audit has of one kind, oldest first.
+    pub(crate) async fn audit(&self, kind: &str) -> Vec<Audited> {
+        let url = format!("sqlite:{}", self.directory.path().join("lastmile.db").display());
+        let mut connection = SqliteConnection::connect(&url).await.unwrap();
+        let text = "SELECT actor, request, before, after FROM audit WHERE kind = ? ORDER BY seq";
+        let rows = sqlx::query_as(text).bind(kind).fetch_all(&mut connection).await.unwrap();
+        let json = |text: String| serde_json::from_str(&text).unwrap_or(Value::Null);
+        let audited = |(actor, request, before, after): (String, String, String, String)| Audited {
+            actor,
+            request,
+            before: json(before),
+            after: json(after),
+        };
+        rows.into_iter().map(audited).collect()
     }
 
     pub(crate) fn now(&self) -> Stamp {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::http::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::Daemon;
 
@@ -44,12 +44,32 @@ async fn wrong_expired_and_revoked_tokens_are_told_apart() {
 }
 
 #[tokio::test]
+async fn issuing_and_revoking_a_token_is_audited_without_its_text() {
+    let daemon = Daemon::start().await;
+    let token = daemon.token("crm", &["service.*"]).await;
+    let id = daemon.get("tokens").await.body["items"][0]["id"].as_str().unwrap().to_owned();
+    for _ in 0..2 {
+        daemon.delete(&format!("tokens/{id}")).await.expect(204);
+    }
+    daemon.delete("tokens/tok_01jd3v8m4q7z00000000000000").await.problem(404, "not-found");
+    let rows = daemon.audit("token").await;
+    let [issued, revoked] = rows.as_slice() else { panic!("{rows:#?}") };
+    assert!(
+        rows.iter().all(|row| row.actor == "operator:uid-0:root" && row.request.starts_with("req_")),
+        "{rows:#?}"
+    );
+    assert_eq!((&issued.before, &issued.after["id"]), (&Value::Null, &json!(id)));
+    assert_eq!((&issued.after["source"], &issued.after["scopes"]), (&json!("crm"), &json!(["service.*"])));
+    assert_eq!((&revoked.before["state"], &revoked.after["state"]), (&json!("active"), &json!("revoked")));
+    assert!(!format!("{rows:?}").contains(token.split('_').nth(3).unwrap()));
+}
+
+#[tokio::test]
 async fn a_token_for_nothing_or_for_more_than_its_maker_has_is_refused() {
     let daemon = Daemon::start().await;
     let maker = daemon.token("crm", &["token.admin", "service.read"]).await;
-    let make = async |body: serde_json::Value| {
-        daemon.ask(Method::POST, "/v1/tokens").token(&maker).json(&body).send().await
-    };
+    let make =
+        async |body: Value| daemon.ask(Method::POST, "/v1/tokens").token(&maker).json(&body).send().await;
     make(json!({"name": "ok", "source": "crm", "scopes": ["service.read"]})).await.expect(201);
     for body in [
         json!({"name": "more", "source": "crm", "scopes": ["service.write"]}),

@@ -5,10 +5,22 @@ use std::time::Duration;
 
 use lastmile::ids::{TokenId, Uid};
 use lastmile::model::Kind;
-use lastmile::storage::{BlockRow, Storage, TokenRow};
+use lastmile::storage::{Act, ActedOn, BlockRow, Storage, TokenRow};
 use lastmile::time::Stamp;
 
 use super::values::{OTHER, TENANT, change, create, object};
+
+fn act(on: ActedOn) -> Act {
+    Act {
+        at: Stamp(1),
+        actor: "test".to_owned(),
+        request: "req_1".to_owned(),
+        tenant: TENANT,
+        on,
+        before_json: String::new(),
+        after_json: "{}".to_owned(),
+    }
+}
 
 pub(crate) async fn tokens_are_stored_and_revoked_once(storage: Arc<dyn Storage>) {
     let token = TokenRow {
@@ -25,14 +37,29 @@ pub(crate) async fn tokens_are_stored_and_revoked_once(storage: Arc<dyn Storage>
     let other =
         TokenRow { id: TokenId(Uid(4)), tenant: OTHER, source: None, expires_at: None, ..token.clone() };
     for token in [&token, &other] {
-        storage.put_token(token.clone()).await.unwrap();
+        storage.put_token(token.clone(), act(ActedOn::Token(token.id))).await.unwrap();
     }
     assert_eq!(storage.tokens().await.unwrap(), [other.clone(), token.clone()]);
-    assert!(!storage.revoke_token(TokenId(Uid(6)), Stamp(2)).await.unwrap());
-    assert!(storage.revoke_token(token.id, Stamp(2)).await.unwrap());
-    assert!(storage.revoke_token(token.id, Stamp(3)).await.unwrap());
+    let revoke = |id, at| storage.revoke_token(id, at, act(ActedOn::Token(id)));
+    assert!(!revoke(TokenId(Uid(6)), Stamp(2)).await.unwrap());
+    assert!(revoke(token.id, Stamp(2)).await.unwrap());
+    assert!(revoke(token.id, Stamp(3)).await.unwrap());
     let revoked = TokenRow { revoked_at: Some(Stamp(2)), ..token };
     assert_eq!(storage.tokens().await.unwrap(), [other, revoked]);
+}
+
+pub(crate) async fn what_changes_no_object_takes_a_seq_and_readers_pass_over_it(storage: Arc<dyn Storage>) {
+    storage.commit(change([create(object(Kind::Plan, 1))])).await.unwrap();
+    for _ in 0..2 {
+        storage.note(act(ActedOn::Clock(7))).await.unwrap();
+    }
+    assert_eq!(storage.commit(change([create(object(Kind::Plan, 2))])).await.unwrap(), 4);
+    storage.note(act(ActedOn::Token(TokenId(Uid(1))))).await.unwrap();
+    let (changed, through) = storage.changes_since(1, 10).await.unwrap();
+    assert_eq!((changed.len(), through), (1, 5));
+    assert_eq!(storage.changes_since(4, 10).await.unwrap(), (Vec::new(), 5));
+    let events = storage.events(TENANT, 0, 10).await.unwrap();
+    assert_eq!(events.iter().map(|event| event.seq).collect::<Vec<_>>(), [1, 4]);
 }
 
 pub(crate) async fn every_node_gets_the_same_key(storage: Arc<dyn Storage>) {

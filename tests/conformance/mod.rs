@@ -46,6 +46,7 @@ checks! {
     observed::ten_thousand_rows_apply_as_one_batch,
     observed::purging_takes_bounded_pieces_and_keeps_live_sessions,
     installation::tokens_are_stored_and_revoked_once,
+    installation::what_changes_no_object_takes_a_seq_and_readers_pass_over_it,
     installation::every_node_gets_the_same_key,
     installation::a_pool_block_has_one_owner_and_an_epoch_only_rises,
     installation::a_commit_wakes_those_who_wait_for_changes,

@@ -271,17 +271,27 @@ fn a_start_after_a_kill_with_the_clock_far_ahead_or_set_back_goes_on_where_it_wa
     let at = Targets::of(&daemon);
     let mut subscribers = Subscribers::online(&at);
     let mut leases = LINES;
-    for (seconds, is_leap) in [(-400 * DAY_SECS, false), (400 * DAY_SECS, true), (0, false)] {
+    // The doubt outlives the leap: the timeline does not go back, and nobody has confirmed anything.
+    for (seconds, is_doubtful) in
+        [(-400 * DAY_SECS, false), (400 * DAY_SECS, true), (400 * DAY_SECS, true), (0, true)]
+    {
         daemon.kill();
         clock.set(seconds);
         daemon = settings.start();
         at.follow(&daemon);
-        assert_eq!(is_doubted(&daemon), is_leap, "{seconds}: {}", daemon.health());
+        assert_eq!(is_doubted(&daemon), is_doubtful, "{seconds}: {}", daemon.health());
         until_swept(&daemon);
         assert_eq!(live(&daemon), (HOMES as u64, leases as u64), "{seconds}: {}", daemon.metrics().0);
         subscribers.go_on(&at);
         leases += NEW;
         assert_eq!(live(&daemon), (HOMES as u64, leases as u64), "{seconds}: {}", daemon.metrics().0);
     }
+    // What the last kill asks for is held all the same, an hour from then.
+    let said = confirm(&settings);
+    assert!(!said.contains("\"last_record\": null") && !said.contains("\"hold_until\": null"), "{said}");
+    daemon.until("the clock is believed", |daemon| (!is_doubted(daemon)).then_some(()));
+    assert!(daemon.terminate().success());
+    let daemon = settings.start();
+    assert!(!is_doubted(&daemon), "{}", daemon.health());
     assert!(daemon.terminate().success());
 }

@@ -40,6 +40,24 @@ impl Site {
     }
 }
 
+impl Site {
+    /// The daemon, and clients that have had their first answers.
+    fn at_work(&self) -> (Daemon, Targets, Clients) {
+        let daemon = self.settings.start();
+        let at = Targets::of(&daemon);
+        let mut clients = Clients::new();
+        clients.work(&at);
+        (daemon, at, clients)
+    }
+
+    /// Brings the database back, and waits until it has what was acknowledged without it.
+    fn bring_back(&self, daemon: &Daemon, clients: &Clients) {
+        self.proxy.set(Fault::None);
+        until_well(daemon);
+        storage_has_each_event_once(&clients.told, &self.postgres.url());
+    }
+}
+
 /// One NAS and one relay that work on, round after round.
 struct Clients {
     nas: Nas,
@@ -103,18 +121,13 @@ fn until_well(daemon: &Daemon) {
 #[test]
 fn without_its_database_the_daemon_answers_and_keeps_what_it_acknowledges() {
     let Some(site) = Site::new() else { return };
-    let daemon = site.settings.start();
-    let at = Targets::of(&daemon);
-    let mut clients = Clients::new();
-    clients.work(&at);
+    let (daemon, at, mut clients) = site.at_work();
     for fault in [Fault::Refuse, Fault::BlackHole, Fault::Late(Duration::from_secs(5))] {
         site.proxy.set(fault);
         clients.work(&at);
         until_degraded(&daemon);
         clients.work(&at);
-        site.proxy.set(Fault::None);
-        until_well(&daemon);
-        storage_has_each_event_once(&clients.told, &site.postgres.url());
+        site.bring_back(&daemon, &clients);
     }
     everybody_has_what_was_acknowledged(&clients.told, &at);
     assert!(daemon.terminate().success());
@@ -123,10 +136,7 @@ fn without_its_database_the_daemon_answers_and_keeps_what_it_acknowledges() {
 #[test]
 fn a_start_without_the_database_serves_from_the_nodes_own_image() {
     let Some(site) = Site::new() else { return };
-    let daemon = site.settings.start();
-    let mut clients = Clients::new();
-    let at = Targets::of(&daemon);
-    clients.work(&at);
+    let (daemon, at, mut clients) = site.at_work();
     // It must end although nobody at the other end says anything.
     site.proxy.set(Fault::BlackHole);
     clients.work(&at);
@@ -144,9 +154,7 @@ fn a_start_without_the_database_serves_from_the_nodes_own_image() {
     let daemon = site.settings.start();
     at.follow(&daemon);
     clients.work(&at);
-    site.proxy.set(Fault::None);
-    until_well(&daemon);
-    storage_has_each_event_once(&clients.told, &site.postgres.url());
+    site.bring_back(&daemon, &clients);
     everybody_has_what_was_acknowledged(&clients.told, &at);
     assert!(daemon.terminate().success());
 }

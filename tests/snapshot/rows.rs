@@ -8,7 +8,7 @@ use lastmile::ids::{TenantId, TokenId, Uid};
 use lastmile::model::Kind;
 use lastmile::model::observed::{BindingRow, GrantRow, ObservedBatch, SessionRow};
 use lastmile::storage::{
-    Answer, BlockRow, Change, EventRow, Filter, Lookup, ObservedFilter, Page, Storage, StorageError,
+    Act, Answer, BlockRow, Change, EventRow, Filter, Lookup, ObservedFilter, Page, Storage, StorageError,
     StoredObject, TokenRow,
 };
 use lastmile::time::Stamp;
@@ -169,13 +169,16 @@ impl Storage for Rows {
     fn purge_before(&self, _: u32, _: usize) -> Answer<'_, u64> {
         never()
     }
-    fn put_token(&self, _: TokenRow) -> Answer<'_, ()> {
+    fn put_token(&self, _: TokenRow, _: Act) -> Answer<'_, ()> {
         never()
     }
     fn tokens(&self) -> Answer<'_, Vec<TokenRow>> {
         never()
     }
-    fn revoke_token(&self, _: TokenId, _: Stamp) -> Answer<'_, bool> {
+    fn revoke_token(&self, _: TokenId, _: Stamp, _: Act) -> Answer<'_, bool> {
+        never()
+    }
+    fn note(&self, _: Act) -> Answer<'_, ()> {
         never()
     }
     fn key(&self, _: TenantId, _: String, _: Vec<u8>) -> Answer<'_, Vec<u8>> {

@@ -98,6 +98,11 @@ impl Nas {
         None
     }
 
+    /// Sends a request without waiting for an answer.
+    pub(crate) fn send(&self, request: &[u8], target: SocketAddr) {
+        self.socket.send_to(request, target).unwrap();
+    }
+
     fn next_identifier(&mut self) -> u8 {
         self.identifier = self.identifier.wrapping_add(1);
         self.identifier

@@ -55,6 +55,15 @@ pub struct Pending {
     from: IpAddr,
 }
 
+impl Pending {
+    /// The reply, now that its record is durable.
+    pub(super) fn copy_to(&self, out: &mut [u8]) -> Option<Outgoing> {
+        let len = self.reply.len();
+        out.get_mut(..len)?.copy_from_slice(&self.reply);
+        Some(Outgoing { len, to: self.to, from: self.from, delay_ms: 0 })
+    }
+}
+
 impl Dhcp4Core {
     /// A core that has met nothing yet.
     pub fn new() -> Self {
@@ -82,9 +91,7 @@ impl Protocol for Dhcp4Core {
     }
 
     fn finish(&self, pending: &Pending, _durable: Durable, out: &mut [u8]) -> Option<Outgoing> {
-        let len = pending.reply.len();
-        out.get_mut(..len)?.copy_from_slice(&pending.reply);
-        Some(Outgoing { len, to: pending.to, from: pending.from, delay_ms: 0 })
+        pending.copy_to(out)
     }
 
     /// Nothing was begun here: what the ledger had reserved is given back by [`crate::ledger::Ledger::abort`].

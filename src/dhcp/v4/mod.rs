@@ -59,6 +59,8 @@
 pub mod core;
 pub mod decide;
 pub mod entitlement;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod identify;
 pub mod place;
 pub mod reply;
