@@ -204,11 +204,12 @@ impl Ledger {
         }
         let hold_until = self.hold_until();
         // After an unclean stop an Accept may have been forgotten: a Stop of some other session proves nothing then, but
-        // for the addresses that it names.
+        // for the addresses that it names and that nobody was answered with since.
         let proven = slot.is_of(session) || facts.now >= hold_until;
         let number = slot.number;
         for grant in slot.grants.iter_mut().filter(|grant| grant.live) {
-            let named = facts.addresses.iter().any(|(_, prefix)| grant.prefix.contains(*prefix));
+            let named = facts.addresses.iter().any(|(_, prefix)| grant.prefix.contains(*prefix))
+                && grant.answered_at.0 <= accepted.0.saturating_add(CLASSLESS_SKEW_MS);
             if grant.is_leased(facts.now, hold_until) || !(proven || named) {
                 continue;
             }

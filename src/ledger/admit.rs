@@ -154,6 +154,15 @@ struct KnownGrant {
     radius: bool,
 }
 
+/// What is the same for everything that one request wants.
+#[derive(Clone, Copy, Debug)]
+struct Asked<'a> {
+    /// Whether the request was answered before.
+    again: bool,
+    /// What the holder's other slots stand on: the holder of an address is one slot (FIELD R7).
+    besides: &'a [Prefix],
+}
+
 impl Ledger {
     /// Chooses a slot and addresses. Everything newly chosen is reserved until [`Ledger::apply`] or [`Ledger::abort`].
     pub fn admit(&self, request: &AdmitRequest<'_>) -> Result<Admission, Denied> {
@@ -168,9 +177,12 @@ impl Ledger {
     }
 
     fn admit_to(&self, state: &mut HolderState, request: &AdmitRequest<'_>) -> Result<Admission, Denied> {
-        let slot = state
+        let number = state
             .choose_slot(request.owner, request.max_slots, request.now, self.hold_until())
-            .map_err(|taken| Denied::SlotsTaken { limit: taken.limit })?;
+            .map_err(|taken| Denied::SlotsTaken { limit: taken.limit })?
+            .number;
+        let besides = state.besides(number, request.space);
+        let slot = state.slot_mut(number);
         let again = slot.session_of_request(request);
         let same: AdmitRequest<'_>;
         let request = match again {
@@ -180,17 +192,19 @@ impl Ledger {
             }
             None => request,
         };
-        let mut admission = Admission { slot: slot.number, session: request.session, ..Admission::default() };
+        let asked = Asked { again: again.is_some(), besides: &besides };
+        let mut admission = Admission { slot: number, session: request.session, ..Admission::default() };
         let mut undo = Vec::new();
         for want in request.wants {
-            if let Err(denied) = self.satisfy(request, want, slot, again.is_some(), &mut admission, &mut undo)
-            {
-                let number = slot.number;
+            if let Err(denied) = self.satisfy(request, want, slot, &asked, &mut admission, &mut undo) {
                 self.undo(request.holder, state, number, request.space, undo);
                 return Err(denied);
             }
         }
-        leave_unwanted(request, self.hold_until(), slot, &mut admission);
+        if again.is_none() {
+            // A NAS that gets two answers to one request keeps either: what the first one gave is still its own.
+            leave_unwanted(request, self.hold_until(), slot, &mut admission);
+        }
         if admission.wait_for.is_empty() {
             promise(request, slot, &admission);
         } else {
@@ -213,7 +227,7 @@ impl Ledger {
         request: &AdmitRequest<'_>,
         want: &Want<'_>,
         slot: &mut Slot,
-        again: bool,
+        asked: &Asked<'_>,
         admission: &mut Admission,
         undo: &mut Vec<Undo>,
     ) -> Result<(), Denied> {
@@ -234,7 +248,7 @@ impl Ledger {
         }
         let own = slot.reserved.iter().position(|reserved| covers(reserved, want, request.space));
         if let Some(reserved) = own.and_then(|own| slot.reserved.get_mut(own))
-            && (reserved.is_recent(request.now) || (again && matches!(reserved.stage, Stage::Waiting)))
+            && (reserved.is_recent(request.now) || (asked.again && matches!(reserved.stage, Stage::Waiting)))
         {
             return in_flight(request, want, reserved, admission);
         }
@@ -245,7 +259,7 @@ impl Ledger {
         let (prefix, pool) = match known {
             // A record that ends the grant is on its way: the holder keeps the address by a record that follows it.
             Some(known) if known.live => (known.prefix, known.pool),
-            _ => self.obtain(request, want, slot, known)?,
+            _ => self.obtain(request, want, slot, known, asked.besides)?,
         };
         let at = slot.stamp_for(request.space, prefix, request.now);
         let record = Record::Grant(grant_record(request, slot.number, want.role, prefix, pool, at));
@@ -276,6 +290,7 @@ impl Ledger {
         want: &Want<'_>,
         slot: &Slot,
         known: Option<KnownGrant>,
+        besides: &[Prefix],
     ) -> Result<(Prefix, PoolId), Denied> {
         let holder = request.holder;
         let own = slot.reserved.iter().filter(|reserved| covers(reserved, want, request.space));
@@ -299,42 +314,45 @@ impl Ledger {
                 pool.map(|pool| (prefix, pool)).ok_or(Denied::AddressInUse { prefix })
             }
             WantSource::Pools(pools) => {
-                match known.and_then(|known| self.reclaim(request, known.prefix, known.pool, slot.number)) {
+                let seat = (slot.number, besides);
+                match known.and_then(|known| self.reclaim(request, known.prefix, known.pool, seat)) {
                     Some(last) => Ok(last),
-                    None => self.choose(request, want.role, pools, slot.number),
+                    None => self.choose(request, want.role, pools, seat),
                 }
             }
         }
     }
 
-    /// Reserves the address that the slot had last, if nobody has it now.
+    /// Reserves the address that the slot had last, if nobody has it now, neither another holder nor `besides` another slot.
     pub(super) fn reclaim(
         &self,
         request: &AdmitRequest<'_>,
         prefix: Prefix,
         pool: PoolId,
-        slot: u8,
+        (slot, besides): (u8, &[Prefix]),
     ) -> Option<(Prefix, PoolId)> {
-        let pool = self.pool(pool)?;
+        let pool = self.pool(pool).filter(|_| !besides.contains(&prefix))?;
         let assigned_elsewhere = (request.fixed_holder)(request.space.key(), prefix)
             .is_some_and(|service| service.0 != request.holder.0);
         (!assigned_elsewhere && self.reserve_in(&pool, prefix, request.holder, slot, false))
             .then_some((prefix, pool.id))
     }
 
-    /// Chooses an address for a newcomer, the one it asks for if possible, from the first pool that has one.
+    /// Chooses an address for a newcomer, the one it asks for if possible, from the first pool that has one, but none of
+    /// those that `besides` it other slots of the holder stand on.
     pub(super) fn choose(
         &self,
         request: &AdmitRequest<'_>,
         role: Role,
         pools: &[Arc<Pool>],
-        slot: u8,
+        (slot, besides): (u8, &[Prefix]),
     ) -> Result<(Prefix, PoolId), Denied> {
         let set = self.pools.load();
         let ledgers = || pools.iter().filter_map(|pool| set.by_id.get(&pool.id.0));
         let key = request.space.key();
         let refused = |prefix: Prefix| {
-            (request.fixed_holder)(key, prefix).is_some_and(|service| service.0 != request.holder.0)
+            besides.contains(&prefix)
+                || (request.fixed_holder)(key, prefix).is_some_and(|service| service.0 != request.holder.0)
         };
         if let Some(wanted) = request.requested.filter(|wanted| !refused(*wanted)) {
             let of = ledgers().find(|pool| self.reserve_in(pool, wanted, request.holder, slot, false));
@@ -409,15 +427,16 @@ fn reuse(
             let service = (request.fixed_holder)(request.space.key(), prefix);
             service.is_some_and(|service| service.0 == request.holder.0)
         };
-        let outlives = grant.lease.is_none() && request.ends_at > grant.durable_ends_at && !named();
+        // What the journal knows of a lease is the end of the lease.
+        let known = if grant.lease.is_some() { grant.accepted_until } else { grant.durable_ends_at };
+        let outlives = request.ends_at > known;
+        // Of an unheard Accept, a crash leaves nothing but its grant: the restart of a NAS ends those that it gave.
+        let moves = grant.lease.is_none() && grant.nas != request.nas;
         // Of another node's grant, the other nodes learn that it is in use here. Nobody waits for either.
-        if grant.foreign || outlives {
+        if grant.foreign || ((outlives || moves) && !named()) {
             admission.write.push(Record::Grant(later_end(request, number, grant, at)));
         }
-        grant.accepted_until = grant.accepted_until.max(request.ends_at);
-        if grant.lease.is_none() {
-            grant.ends_at = grant.accepted_until;
-        }
+        accept_on(slot, request, prefix);
         return;
     };
     let mut record = grant_record(request, number, role, prefix, pool, at);
@@ -470,6 +489,19 @@ fn promise(request: &AdmitRequest<'_>, slot: &mut Slot, admission: &Admission) {
             && let Some(reserved) = slot.reserved.get_mut(found)
         {
             reserved.answered(request.ends_at);
+            accept_on(slot, request, grant.prefix);
+        }
+    }
+}
+
+/// Of a grant that is leaving, the record that keeps it may be lost together with the one that ends it: then it lives on,
+/// and this Accept stands on it.
+fn accept_on(slot: &mut Slot, request: &AdmitRequest<'_>, prefix: Prefix) {
+    let live = slot.grants.iter_mut().find(|grant| grant.live && grant.is(request.space, prefix));
+    if let Some(grant) = live.filter(|_| request.lease.is_none()) {
+        grant.accepted_until = grant.accepted_until.max(request.ends_at);
+        if grant.lease.is_none() {
+            grant.ends_at = grant.accepted_until;
         }
     }
 }

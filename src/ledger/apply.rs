@@ -11,11 +11,12 @@ use super::Ledger;
 use super::apart::Stand;
 use super::hold::Holds;
 use super::holder::{Grant, HolderState, Session, Slot, Stage, is_space};
-use super::pool::Taken;
+use super::pool::{EntryState, PoolLedger, Taken};
 use crate::ids::{NasId, PoolId};
 use crate::journal::record::{
     GrantRecord, Holder, Record, ReleaseReason, ReleaseRecord, SessionEvent, SessionRecord,
 };
+use crate::model::Prefix;
 use crate::snapshot::types::Space;
 use crate::time::Stamp;
 
@@ -76,8 +77,9 @@ impl Ledger {
     }
 
     fn apply_grant(&self, state: &mut HolderState, record: &GrantRecord, sequence: u64) {
-        // Records decided later are still on their way.
-        let promised = state.slot_mut(record.slot).settle(record, |at| at > record.at);
+        // Records decided later are still on their way; a renewal reserves nothing, so the record of the same moment is another.
+        let later = |at: Stamp| at > record.at || (record.renewal && at == record.at);
+        let promised = state.slot_mut(record.slot).settle(record, later);
         self.open(state, record, promised, sequence);
     }
 
@@ -103,16 +105,19 @@ impl Ledger {
                 known.sequence = sequence;
                 self.take(known, record.holder, record.slot, sequence);
             }
+            forget_oldest(slot);
             if let Some(pool) = moved_from.and_then(|pool| self.pool(pool)) {
                 // The range went to another pool while the address was in use.
-                pool.released(record.prefix, record.holder, record.at, false);
+                let space = self.space(record.tenant, &record.vrf);
+                let left = EntryState::Released(record.at);
+                state.leave_pool(&pool, record.holder, &space, record.prefix, left);
             }
         } else {
             let grant = opened(record, self.space(record.tenant, &record.vrf), promised, sequence);
             self.take(&grant, record.holder, record.slot, sequence);
             slot.grants.push(grant);
+            forget_oldest(slot);
         }
-        forget_oldest(slot);
     }
 
     /// Enters a live grant where others look for it.
@@ -167,13 +172,13 @@ impl Ledger {
             // Not to be had again, or to be had by name only: nothing to remember.
             slot.grants.remove(found);
         }
-        let again = slot.reservation_of(&space, record.prefix).is_some();
         if let Some(pool) = self.pool(pool) {
-            if declined {
-                pool.declined(record.prefix, record.holder, record.at.plus_secs(DECLINE_SECS), again);
+            let left = if declined {
+                EntryState::Declined(record.at.plus_secs(DECLINE_SECS))
             } else {
-                pool.released(record.prefix, record.holder, record.at, again);
-            }
+                EntryState::Released(record.at)
+            };
+            state.leave_pool(&pool, record.holder, &space, record.prefix, left);
             self.bring_back(space.key(), record.prefix, Some(&pool));
         }
         self.leave_apart(record.holder, state, &space, record.prefix);
@@ -248,6 +253,21 @@ impl Ledger {
             let answered = matches!(reserved.stage, Stage::Answered(_));
             slot.number == number && answered && !reserved.is_in_flight(at)
         });
+    }
+}
+
+impl HolderState {
+    /// A slot's grant of a pool's prefix is no more: the prefix becomes what `left` says, unless a slot of the holder is on
+    /// its way to it or still stands on it. Pools know one slot of an address; edits of pools and assignments can bring two
+    /// slots of one holder there.
+    fn leave_pool(&self, pool: &PoolLedger, holder: Holder, space: &Space, prefix: Prefix, left: EntryState) {
+        let of_pool = |grant: &Grant| grant.live && grant.pool == pool.id && grant.is(space, prefix);
+        if let Some(slot) = self.slots.iter().find(|slot| slot.grants.iter().any(of_pool)) {
+            pool.passed_on(prefix, holder, slot.number);
+            return;
+        }
+        let again = self.slots.iter().find(|slot| slot.reservation_of(space, prefix).is_some());
+        pool.left(prefix, holder, left, again.map(|slot| slot.number));
     }
 }
 

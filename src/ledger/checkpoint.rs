@@ -143,15 +143,20 @@ impl Ledger {
             let slot = state.slot_mut(image.number);
             let space = |tenant, vrf: &[u8]| self.space(tenant, vrf);
             image.restore_to(slot, &space);
+            if let Some(session) = &slot.session {
+                self.index(session.id, holder, session.nas, &session.acct_session_id);
+            }
+        }
+        for slot in &state.slots {
             for grant in &slot.grants {
                 if grant.live {
                     self.take(grant, holder, slot.number, grant.sequence);
-                } else if let Some(pool) = self.pool(grant.pool) {
+                } else if let Some(pool) = self.pool(grant.pool)
+                    && !state.stands_on(&grant.space, grant.prefix)
+                {
+                    // What another slot stands on is in use, whatever this one remembers of it.
                     pool.remember(grant.prefix, holder, slot.number, grant.since, grant.sequence);
                 }
-            }
-            if let Some(session) = &slot.session {
-                self.index(session.id, holder, session.nas, &session.acct_session_id);
             }
         }
     }

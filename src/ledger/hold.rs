@@ -20,10 +20,11 @@
 //!   silence, never a Reject, so that they ask again or ask the other node.
 //!
 //! What stays: an Accept of those last milliseconds, or of a time when the journal took no records, whose Start comes later
-//! or never, as on a NAS without accounting. Its address is then the last to be given away by its age, and a late Start
-//! reports the conflict (FIELD R2). An Accept on a grant that is live is not forgotten so: it writes its end without
-//! waiting whenever the journal knows of an earlier one, so a crash takes the last milliseconds of these, too, and a
-//! Stop of a session that nobody remembers proves nothing before [`Holds::leases`].
+//! or never, as on a NAS without accounting. Its address is then given to a newcomer when its turn comes: when the pool has
+//! none that nobody used, and none that was left before it. There are never two grants of it; a late Start reports the
+//! conflict (FIELD R2) and gets none. An Accept on a grant that is live, be it a lease, is not forgotten so: it writes its
+//! end without waiting whenever the journal knows of an earlier one, so a crash takes the last milliseconds of these, too,
+//! and a Stop of a session that nobody remembers proves nothing before [`Holds::leases`].
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

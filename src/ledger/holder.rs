@@ -254,6 +254,13 @@ impl Slot {
         candidates().find(|grant| grant.live).or_else(|| candidates().max_by_key(|grant| grant.since))
     }
 
+    /// What the slot uses or is about to use in a space.
+    fn stands(&self, space: &Space) -> impl Iterator<Item = Prefix> {
+        let live = self.grants.iter().filter(|grant| grant.live && same_space(&grant.space, space));
+        let reserved = self.reserved.iter().filter(|reserved| same_space(&reserved.space, space));
+        live.map(|grant| grant.prefix).chain(reserved.map(|reserved| reserved.prefix))
+    }
+
     /// Whether the slot uses exactly this prefix, or is about to.
     pub fn stands_on(&self, space: &Space, prefix: Prefix) -> bool {
         self.grants.iter().any(|grant| grant.live && grant.is(space, prefix))
@@ -343,6 +350,12 @@ impl HolderState {
     /// Whether any slot uses exactly this prefix, or is about to.
     pub(super) fn stands_on(&self, space: &Space, prefix: Prefix) -> bool {
         self.slots.iter().any(|slot| slot.stands_on(space, prefix))
+    }
+
+    /// What all slots but one stand on, in a space.
+    pub(super) fn besides(&self, number: u8, space: &Space) -> SmallVec<[Prefix; 4]> {
+        let others = self.slots.iter().filter(|slot| slot.number != number);
+        others.flat_map(|slot| slot.stands(space)).collect()
     }
 
     /// The slot of a session, confirmed or pending.

@@ -149,6 +149,10 @@ impl Ledger {
         let is_live = live.is_some();
         let slot = state.slot_mut(number);
         let at = slot.stamp_for(space, record.prefix, origin.now);
+        if slot.owner.is_unknown() {
+            // Whose it is counts at once: whoever comes before the record is durable must find its slot.
+            slot.owner = record.owner;
+        }
         if !is_live {
             let pool = pool.map_or_else(PoolId::default, |pool| pool.id);
             slot.reserve(space, (record.role, record.prefix, pool), at);

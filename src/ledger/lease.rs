@@ -65,9 +65,12 @@ impl Ledger {
         want: &Want<'_>,
         until: Stamp,
     ) -> Result<Offered, Denied> {
-        let slot = state
+        let number = state
             .choose_slot(request.owner, request.max_slots, request.now, self.hold_until())
-            .map_err(|taken| Denied::SlotsTaken { limit: taken.limit })?;
+            .map_err(|taken| Denied::SlotsTaken { limit: taken.limit })?
+            .number;
+        let besides = state.besides(number, request.space);
+        let slot = state.slot_mut(number);
         let known = slot
             .grant_for(want.role, |grant| fits(grant, want, request.space))
             .map(|grant| (grant.live, grant.prefix, grant.pool));
@@ -84,11 +87,11 @@ impl Ledger {
             // Assigned by name: nobody else can be given it, so there is nothing to hold.
             WantSource::Fixed(prefix) => return self.offer_assigned(request, prefix),
             WantSource::Pools(pools) => {
-                let last =
-                    known.and_then(|(_, prefix, pool)| self.reclaim(request, prefix, pool, slot.number));
+                let seat = (number, besides.as_slice());
+                let last = known.and_then(|(_, prefix, pool)| self.reclaim(request, prefix, pool, seat));
                 match last {
                     Some(last) => last,
-                    None => self.choose(request, want.role, pools, slot.number)?,
+                    None => self.choose(request, want.role, pools, seat)?,
                 }
             }
         };

@@ -329,24 +329,25 @@ impl PoolLedger {
         if displaced { Taken::Displaced(entry.holder()) } else { Taken::Ours }
     }
 
-    /// Applies a committed release; one of a former holder changes nothing. With `again`, the holder is already on its
-    /// way back to the address, which therefore passes from granted to reserved without being anybody's in between.
-    pub(super) fn released(&self, prefix: Prefix, holder: Holder, at: Stamp, again: bool) {
-        self.leave(prefix, holder, EntryState::Released(at), again);
-    }
-
-    /// Applies a committed decline: out of use until `until`.
-    pub(super) fn declined(&self, prefix: Prefix, holder: Holder, until: Stamp, again: bool) {
-        self.leave(prefix, holder, EntryState::Declined(until), again);
-    }
-
-    fn leave(&self, prefix: Prefix, holder: Holder, state: EntryState, again: bool) {
+    /// Applies the end of a committed grant, a release or a decline; one of a former holder changes nothing. When a slot of
+    /// the holder is already on its way back to the address, it passes from granted to reserved without being anybody's in
+    /// between.
+    pub(super) fn left(&self, prefix: Prefix, holder: Holder, state: EntryState, again: Option<u8>) {
         let mut inner = self.inner.lock();
         if let Some(offset) = inner.leave(prefix, holder, state)
-            && again
+            && let Some(slot) = again
         {
-            let slot = inner.entry(offset).slot;
             inner.reserve(offset, holder, slot);
+        }
+    }
+
+    /// Of two slots of a holder that stood on the address, `slot` stays.
+    pub(super) fn passed_on(&self, prefix: Prefix, holder: Holder, slot: u8) {
+        let mut inner = self.inner.lock();
+        let Some(offset) = inner.offset_of(prefix) else { return };
+        let entry = inner.entry(offset);
+        if entry.state == Some(EntryState::Granted) && entry.holder() == holder {
+            inner.set(offset, Entry { slot, ..entry });
         }
     }
 

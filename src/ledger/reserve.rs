@@ -49,7 +49,10 @@ impl Ledger {
         if let Some(pending) = slot.pending.take_if(|pending| pending.session == grant.session) {
             slot.pending = pending.replaced;
         }
-        self.abort_reserved(state, grant, grant.at);
+        if !grant.renewal {
+            // A renewal reserves nothing: what was decided in the same moment is another record's.
+            self.abort_reserved(state, grant, grant.at);
+        }
     }
 
     /// Gives back what was reserved for the record of a grant that was decided at `at`.
@@ -89,7 +92,14 @@ impl Ledger {
     /// Takes a dropped reservation out of the structures where others look.
     pub(super) fn give_back(&self, holder: Holder, state: &HolderState, dropped: &Reservation) {
         let key = dropped.space.key();
-        if let Some(pool) = self.pool(dropped.pool) {
+        let of_pool = |reserved: &Reservation| {
+            reserved.pool == dropped.pool
+                && reserved.prefix == dropped.prefix
+                && same_space(&reserved.space, &dropped.space)
+        };
+        // The pool knows one reservation of an address; after an edit of it two slots of one holder can have one each.
+        let coming = state.slots.iter().any(|slot| slot.reserved.iter().any(of_pool));
+        if let Some(pool) = self.pool(dropped.pool).filter(|_| !coming) {
             pool.abort(dropped.prefix, holder);
             self.bring_back(key, dropped.prefix, Some(&pool));
         }

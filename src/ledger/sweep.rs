@@ -25,6 +25,9 @@ const FOREIGN_GRACE_SECS: u64 = 86_400;
 /// A session heard of this lately lives, whatever was allowed to it, in seconds.
 const HEARD_LATELY_SECS: u64 = 3_600;
 
+/// A record that nobody waits for counts as lost after this long, in milliseconds, even if no later record has shown it.
+const UNSETTLED_MS_MAX: u64 = 86_400_000;
+
 /// What is the same for all slots of one sweep.
 struct Round<'a> {
     now: Stamp,
@@ -78,12 +81,17 @@ impl Ledger {
 
     /// Drops what is volatile and over, and memories that cannot bring anything back.
     fn tidy(&self, holder: Holder, state: &mut HolderState, now: Stamp) {
+        let newest = self.newest();
+        // A journal that stalls writes what it has been given all the same when it goes on. It keeps the order, so nothing
+        // follows that was decided well before what has been applied.
+        let is_settled =
+            |decided: Stamp| newest.since(decided) >= IN_FLIGHT_MS || now.since(decided) >= UNSETTLED_MS_MAX;
         self.drop_reservations(holder, state, |slot, reserved| match reserved.stage {
             Stage::Offered(until) => until <= now,
             Stage::Waiting => false,
             Stage::Answered(until) => {
                 let over = until.0.saturating_add(TIMEOUT_GRACE_MS) <= now.0;
-                over && !reserved.is_in_flight(now) && slot.session.is_none() && !slot.is_pending(now)
+                over && is_settled(reserved.since) && slot.session.is_none() && !slot.is_pending(now)
             }
         });
         for slot in &mut state.slots {
@@ -113,7 +121,7 @@ impl Round<'_> {
         }
         let silent =
             |slot: &Slot| slot.session.as_ref().is_some_and(|session| self.is_silent(session.updated_at));
-        if silent(slot) && slot.grants.iter().any(|grant| grant.live && self.is_timed_out(grant)) {
+        if silent(slot) && self.is_timed_out(slot) {
             self.end_session(holder, slot, (ReleaseReason::Timeout, self.now), records);
             return;
         }
@@ -154,9 +162,13 @@ impl Round<'_> {
         heard.plus_secs(HEARD_LATELY_SECS) <= self.now
     }
 
-    fn is_timed_out(&self, grant: &Grant) -> bool {
-        let end = grant.accepted_until.max(self.hold_accepts_until);
-        grant.accepted_until != Stamp::ZERO && end.0.saturating_add(TIMEOUT_GRACE_MS) <= self.now.0
+    /// Whether all that Accepts allowed is over. The last one allowed all of the slot's grants alike, but after a crash the
+    /// end of those assigned by name may be an earlier one's.
+    fn is_timed_out(&self, slot: &Slot) -> bool {
+        let live = slot.grants.iter().filter(|grant| grant.live);
+        let last = live.map(|grant| grant.accepted_until).max().unwrap_or(Stamp::ZERO);
+        let end = last.max(self.hold_accepts_until);
+        last != Stamp::ZERO && end.0.saturating_add(TIMEOUT_GRACE_MS) <= self.now.0
     }
 
     fn end_session(

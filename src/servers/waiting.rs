@@ -6,7 +6,7 @@
 use parking_lot::Mutex;
 
 use super::cores::Pending;
-use crate::decision::Plane;
+use crate::decision::{Decision, Plane};
 use crate::journal::record::Record;
 use crate::journal::{Durable, Ticket};
 use crate::net::Wake;
@@ -19,6 +19,8 @@ pub struct Waiting {
     pub pending: Pending,
     /// The records it waits for: given back to the ledger when the journal fails.
     pub records: Vec<Record>,
+    /// What was decided: noted when the journal has spoken.
+    pub decision: Decision,
     /// Index of the socket it came through.
     pub socket: usize,
     /// Which core.

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::cores::{AnyVerdict, Cores};
 use super::delayed::DelayedReplies;
 use super::waiting::{Mailbox, Settled, Waiting, WaitingTable};
-use crate::decision::{DecisionRing, Outcome, Plane};
+use crate::decision::{Decision, DecisionRing, Outcome, Plane};
 use crate::ids::SeededEntropy;
 use crate::journal::record::Record;
 
@@ -236,32 +236,38 @@ impl Worker {
         };
         let out = &mut *self.scratch;
         let admitted = catch_unwind(AssertUnwindSafe(|| shared.cores.admit(plane, &world, input, out)));
-        let Ok((verdict, mut decision)) = admitted else {
+        let Ok((verdict, decision)) = admitted else {
             self.metrics.panics.inc();
             tracing::error!(plane = plane.name(), source = %input.source, crc = crc32c::crc32c(input.bytes), "a packet core panicked; the datagram was dropped");
             return;
         };
         let AnyVerdict { reply, write, wait } = verdict;
         if let Some((records, pending)) = wait {
-            let waiting = Waiting { pending, records, socket: index, plane, arrived };
-            if let Err(reason) = self.submit_waited(&write, waiting) {
-                decision = decision.concluded(Outcome::Discarded, reason);
-            }
-        } else if !write.is_empty() {
+            let waiting = Waiting { pending, records, decision, socket: index, plane, arrived };
+            self.submit_waited(&write, waiting);
+            return;
+        }
+        if !write.is_empty() {
             self.submit_unwaited(&write, input.at.stamp);
         }
         if let Some(outgoing) = reply {
             self.metrics.answered(plane, input_latency(shared.clock.now().tick, arrived));
             self.send(index, outgoing, input.at.tick);
         }
-        self.metrics.decided(&decision);
-        shared.last.note(&decision);
-        shared.activity.note(&decision);
-        shared.decisions.push(self.number, decision);
+        self.note(decision);
     }
 
-    /// Submits records with a waiter; on refusal everything is given back and the reason returned.
-    fn submit_waited(&mut self, write: &[Record], waiting: Waiting) -> Result<(), &'static str> {
+    /// Tells everybody who counts or shows decisions, once it is known what became of the request: of one that waits for the
+    /// journal, when that has spoken.
+    fn note(&mut self, decision: Decision) {
+        self.metrics.decided(&decision);
+        self.shared.last.note(&decision);
+        self.shared.activity.note(&decision);
+        self.shared.decisions.push(self.number, decision);
+    }
+
+    /// Submits records with a waiter; on refusal everything is given back.
+    fn submit_waited(&mut self, write: &[Record], waiting: Waiting) {
         let ticket = self.waiting.enter(waiting);
         let submitted = match self.waiting.peek(ticket) {
             Some(waiting) => self.lane.submit_many(|group| {
@@ -275,17 +281,17 @@ impl Worker {
                 }
                 Ok(())
             }),
-            None => return Err("undecided"),
+            None => return,
         };
-        let Err(refused) = submitted else { return Ok(()) };
+        let Err(refused) = submitted else { return };
         self.shared.ledger.abort(write);
-        self.give_back(ticket);
-        Err(match refused {
+        let reason = match refused {
             Refused::Full => "journal-queue-full",
             Refused::Unavailable(_) | Refused::RecordTooLong { .. } | Refused::ReservedKind(_) => {
                 "journal-unavailable"
             }
-        })
+        };
+        self.give_back(ticket, reason);
     }
 
     /// Submits records nobody waits for. When they are refused the answers stand all the same, so what they reserve is
@@ -303,10 +309,12 @@ impl Worker {
         }
     }
 
-    fn give_back(&mut self, ticket: Ticket) {
+    /// Gives back what a request reserved whose records are not written: nobody is answered.
+    fn give_back(&mut self, ticket: Ticket, reason: &'static str) {
         if let Some(waiting) = self.waiting.leave(ticket) {
             self.shared.ledger.abort(&waiting.records);
             self.shared.cores.fail(&waiting.pending);
+            self.note(waiting.decision.concluded(Outcome::Discarded, reason));
         }
     }
 
@@ -323,7 +331,7 @@ impl Worker {
             match answer {
                 Settled::Failed(ticket) => {
                     self.metrics.journal_failed.inc();
-                    self.give_back(ticket);
+                    self.give_back(ticket, "journal-failed");
                 }
                 Settled::Durable(ticket, durable) => {
                     let Some(waiting) = self.waiting.leave(ticket) else { continue };
@@ -332,6 +340,7 @@ impl Worker {
                         self.metrics.answered(waiting.plane, input_latency(now, waiting.arrived));
                         self.send(waiting.socket, outgoing, now);
                     }
+                    self.note(waiting.decision);
                 }
             }
         }
@@ -417,14 +426,18 @@ mod tests {
     use super::*;
     use std::sync::atomic::AtomicU64;
 
-    use crate::dhcp::v4::core::Dhcp4Core;
-    use crate::journal::{Config, Journal, MemoryDisk, Sequence, Surroundings, recover};
+    use crate::dhcp::v4::core::{Dhcp4Core, Pending as PendingAck};
+    use crate::ids::{NasId, TenantId, Uid};
+    use crate::journal::{
+        Config, Fault, Journal, MemoryDisk, Operation, Sequence, Stepper, Surroundings, recover,
+    };
     use crate::net::ListenOptions;
     use crate::radius::duplicate::DuplicateCache;
     use crate::radius::wire::class::ClassKey;
     use crate::radius::{AcctCore, AuthCore};
     use crate::secret::Secret;
     use crate::servers::LedgerSink;
+    use crate::servers::cores::Pending;
 
     /// Shared parts of a daemon without desired state, with one accounting socket, that is to stop.
     fn stopping() -> Arc<Shared> {
@@ -452,6 +465,64 @@ mod tests {
         })
     }
 
+    /// A worker of these shared parts, with a journal on `disk` that is stepped.
+    fn worker(shared: &Arc<Shared>, disk: &MemoryDisk) -> (Worker, Journal, Stepper) {
+        let mut waiter = Waiter::new().unwrap();
+        waiter.add(&shared.endpoints[0].listener).unwrap();
+        let mailbox = Arc::new(Mailbox::new(waiter.wake()));
+        let config = Config { segment_bytes: 256 * 1024, ..Config::of_node(1, 1, 1) };
+        let recovered = recover(disk, &config, Sequence::ZERO, &mut |_| Ok(())).unwrap();
+        let applied = Arc::new(AtomicU64::new(0));
+        let sink = LedgerSink::new(Arc::clone(&shared.ledger), vec![Arc::clone(&mailbox)], applied);
+        let surroundings = Surroundings {
+            disk: Arc::new(disk.clone()),
+            clock: Arc::clone(&shared.clock) as _,
+            entropy: Arc::new(SeededEntropy::new(1)),
+            sink: Box::new(sink),
+        };
+        let (journal, mut lanes, stepper) = Journal::stepped(config, recovered, surroundings).unwrap();
+        let worker = Worker::new(0, Arc::clone(shared), lanes.remove(0), mailbox, waiter, 1);
+        (worker, journal, stepper)
+    }
+
+    #[test]
+    fn an_accept_counts_when_its_record_is_durable_and_not_when_it_failed() {
+        let shared = stopping();
+        let nas = NasId(Uid(7));
+        shared.activity.follow([nas.0].into_iter());
+        let disk = MemoryDisk::new(1);
+        let (mut worker, _journal, mut stepper) = worker(&shared, &disk);
+        let submit = |worker: &mut Worker, at: Stamp| {
+            let accepted = Decision::new(at, Plane::Auth, "Access-Request");
+            let decision = Decision { nas: nas.0, ..accepted.concluded(Outcome::Granted, "accepted") };
+            let pending = Pending::Dhcp4(PendingAck::of(b"", ([127, 0, 0, 1], 1).into()));
+            let records = vec![Ledger::nas_event(nas, TenantId::DEFAULT, true, at)];
+            let waiting =
+                Waiting { pending, records, decision, socket: 0, plane: Plane::Auth, arrived: Tick(0) };
+            worker.submit_waited(&[], waiting);
+        };
+        let mut settle = |worker: &mut Worker| {
+            while !worker.waiting.is_empty() {
+                stepper.settle();
+                worker.finish_settled();
+            }
+        };
+        let newest = || shared.decisions.recent(1, |_| true).first().map(|decision| decision.reason);
+        submit(&mut worker, Stamp(1));
+        assert_eq!((shared.activity.of(nas.0).accepts, newest()), (0, None), "nobody knows yet");
+        settle(&mut worker);
+        assert_eq!((shared.activity.of(nas.0).accepts, newest()), (1, Some("accepted")));
+        submit(&mut worker, Stamp(2));
+        disk.fail(Fault {
+            operation: Operation::Sync,
+            after: 0,
+            times: 1_000,
+            error: std::io::ErrorKind::Other,
+        });
+        settle(&mut worker);
+        assert_eq!((shared.activity.of(nas.0).accepts, newest()), (1, Some("journal-failed")));
+    }
+
     #[test]
     #[expect(clippy::disallowed_methods, reason = "a test's client opens a socket of its own")]
     fn what_lies_in_a_socket_when_the_stop_comes_is_decided() {
@@ -461,22 +532,7 @@ mod tests {
         for _ in 0..sent {
             client.send_to(b"no packet", shared.endpoints[0].listener.local_addr()).unwrap();
         }
-        let mut waiter = Waiter::new().unwrap();
-        waiter.add(&shared.endpoints[0].listener).unwrap();
-        let mailbox = Arc::new(Mailbox::new(waiter.wake()));
-        let disk = Arc::new(MemoryDisk::new(1));
-        let config = Config { segment_bytes: 256 * 1024, ..Config::of_node(1, 1, 1) };
-        let recovered = recover(disk.as_ref(), &config, Sequence::ZERO, &mut |_| Ok(())).unwrap();
-        let applied = Arc::new(AtomicU64::new(0));
-        let sink = LedgerSink::new(Arc::clone(&shared.ledger), vec![Arc::clone(&mailbox)], applied);
-        let surroundings = Surroundings {
-            disk,
-            clock: Arc::clone(&shared.clock) as _,
-            entropy: Arc::new(SeededEntropy::new(1)),
-            sink: Box::new(sink),
-        };
-        let (_journal, mut lanes, _stepper) = Journal::stepped(config, recovered, surroundings).unwrap();
-        Worker::new(0, Arc::clone(&shared), lanes.remove(0), mailbox, waiter, 1).run();
+        worker(&shared, &MemoryDisk::new(1)).0.run();
         assert_eq!(shared.decisions.total(), sent, "{}", shared.metrics.render());
     }
 

@@ -7,6 +7,7 @@
 use lastmile::limits::CONFIRM_WINDOW_SECS;
 use lastmile::model::Prefix;
 
+use crate::rig::nas;
 use crate::truth::Leased;
 use crate::world::{LONGEST_SECS, World};
 
@@ -34,11 +35,17 @@ impl World {
             };
             if let Some(online) = &mut client.online {
                 let heard = fold.sessions.get(&(client.holder, online.slot));
-                let (session, slot) = (online.session, online.slot);
+                let (session, slot, until) = (online.session, online.slot, online.until);
+                let given_by = nas(online.nas);
+                // An Accept on what an earlier one or a lease opened is known by its end and its NAS.
+                let accepted = |prefix: Prefix| {
+                    let key = (client.space.vrf.to_string(), prefix, client.holder, slot);
+                    fold.accepted.get(&key).is_some_and(|known| known.0 >= until && known.1 == given_by)
+                };
                 let known = |prefix: &Prefix| {
                     let opened = opened(*prefix, slot);
-                    opened.is_some()
-                        && (heard == Some(&session) || (heard.is_none() && opened == Some(session)))
+                    let ours = || opened == Some(session) || accepted(*prefix);
+                    opened.is_some() && (heard == Some(&session) || (heard.is_none() && ours()))
                 };
                 let (sure, unsure): (Vec<_>, Vec<_>) = online
                     .prefixes
@@ -61,16 +68,22 @@ impl World {
     }
 
     /// What a client reported in time is its own again; what it did not report in time is forgotten.
+    /// Where an earlier Accept had ended sooner, the ledger knows of that end only: it keeps what it keeps after any crash.
     pub fn settle_unsure(&mut self) {
+        let held_until = self.ledger.hold_until();
         for client in &mut self.clients {
             let Some(online) = &mut client.online else { continue };
             if self.fold.sessions.get(&(client.holder, online.slot)) == Some(&online.session) {
-                let live = |prefix: Prefix| {
-                    let key = (client.space.vrf.to_string(), prefix, client.holder, online.slot);
-                    self.fold.live.contains_key(&key)
-                };
-                let back = online.unsure.extract_if(.., |(prefix, _)| live(*prefix));
-                online.prefixes.extend(back.map(|(prefix, _)| prefix));
+                let (slot, until) = (online.slot, online.until);
+                let key = |prefix: Prefix| (client.space.vrf.to_string(), prefix, client.holder, slot);
+                let live = |prefix: Prefix| self.fold.live.contains_key(&key(prefix));
+                let short =
+                    |prefix: Prefix| self.fold.accepted.get(&key(prefix)).is_none_or(|end| end.0 < until);
+                let back: Vec<_> = online.unsure.extract_if(.., |(prefix, _)| live(*prefix)).collect();
+                if back.iter().any(|(prefix, _)| short(*prefix)) {
+                    online.until = until.min(held_until);
+                }
+                online.prefixes.extend(back.into_iter().map(|(prefix, _)| prefix));
             }
             online.unsure.retain(|(_, until)| *until > self.now);
         }

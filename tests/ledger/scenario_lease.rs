@@ -288,3 +288,28 @@ fn a_release_that_follows_another_one_in_the_queue_frees_no_lease_that_was_renew
     assert_eq!(rig.live(holder(1)), [address]);
     rig.check_conservation();
 }
+
+#[test]
+fn a_renewal_of_the_same_moment_is_not_taken_for_the_record_of_a_lease_on_its_way() {
+    for durable in [true, false] {
+        let mut rig = rig();
+        rig.session_timeout = Some(600);
+        let asker = Asker::new(1);
+        let (_, address) = rig.login(asker).unwrap();
+        rig.session_timeout = None;
+        let pools = rig.pools.clone();
+        let wants = [Want { role: Role::V4, source: WantSource::Pools(&pools) }];
+        let later = rig.ask(asker, &wants, None, None).unwrap();
+        assert!(matches!(&later.write[..], [Record::Grant(grant)] if grant.renewal));
+        let lease = rig.ask_lease(asker, None).unwrap();
+        if durable {
+            rig.commit(&later);
+        } else {
+            rig.ledger.abort(&later.write);
+        }
+        assert!(matches!(rig.stop(asker, later.session), Accounted::InFlight));
+        rig.commit(&lease);
+        rig.stop(asker, later.session);
+        assert_eq!(rig.live(holder(1)), [address]);
+    }
+}

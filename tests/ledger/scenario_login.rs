@@ -317,3 +317,43 @@ fn a_request_that_is_decided_again_while_its_record_waits_gets_no_second_record(
     assert_eq!(anew.wait_for.len(), 1);
     rig.check_conservation();
 }
+
+#[test]
+fn what_a_request_was_answered_with_stays_the_lines_own_when_it_is_decided_again_otherwise() {
+    let [first, second] =
+        [pool(0, "", &["10.0.0.1-10.0.0.1"], 128), pool(1, "", &["10.0.1.1-10.0.1.1"], 128)];
+    let mut rig = Rig::new(vec![first, second]);
+    let all = rig.pools.clone();
+    let asker = Asker::new(1);
+    let (session, address) = rig.login(asker).unwrap();
+    // The policy changes before the NAS sends the request again, which keeps either answer.
+    rig.pools = all[1..].to_vec();
+    let again = rig.ask_again(asker, session, 7_000).unwrap();
+    rig.commit(&again);
+    assert_eq!(rig.live(holder(1)), [address, again.addresses[0].prefix]);
+    rig.pools = all;
+    assert!(matches!(rig.login(Asker::new(2)), Err(Denied::Exhausted { .. })));
+    rig.stop(asker, session);
+    assert_eq!(rig.live(holder(1)), []);
+    rig.check_conservation();
+}
+
+#[test]
+fn an_accept_on_a_grant_that_was_leaving_stands_although_the_records_of_both_are_lost() {
+    let mut rig = Rig::new(vec![pool(0, "", &["10.0.0.0/24"], 128)]);
+    rig.session_timeout = Some(600);
+    let asker = Asker::new(1);
+    let (old, address) = rig.login(asker).unwrap();
+    let stop = rig.report(asker, SessionEvent::Stop, Some(old), "1", &[], 60);
+    let Accounted::Record { records, .. } = stop else { panic!("{stop:?}") };
+    rig.session_timeout = None;
+    let pools = rig.pools.clone();
+    let wants = [Want { role: Role::V4, source: WantSource::Pools(&pools) }];
+    let back = rig.ask(asker, &wants, None, None).unwrap();
+    assert_eq!((back.wait_for.len(), back.write.len(), back.addresses[0].prefix), (0, 1, address));
+    rig.ledger.abort(&records);
+    rig.pass(10);
+    rig.account(asker, SessionEvent::Interim, Some(back.session), &[], 10);
+    rig.pass(86_400);
+    assert_eq!((rig.sweep(), rig.live(holder(1))), (0, vec![address]));
+}

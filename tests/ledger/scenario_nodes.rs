@@ -249,6 +249,20 @@ fn what_is_learned_is_nobody_elses_before_its_record_is_durable_and_is_given_bac
 }
 
 #[test]
+fn what_is_learned_is_answered_with_before_its_record_is_durable() {
+    let mut nodes = Nodes::with_ranges(&["10.0.0.0-10.0.1.255"]);
+    let (_, address) = nodes.rigs[0].login(A).unwrap();
+    let record = nodes.rigs[0].journal.committed[0].1.clone();
+    let rig = &mut nodes.rigs[1];
+    let Lesson::Write(learned) = rig.ledger.learn(1, 1, &record, rig.now) else {
+        panic!("nothing to learn of {record:?}");
+    };
+    assert_eq!(rig.login(A).unwrap().1, address);
+    rig.commit_records(&[learned]);
+    assert_eq!(rig.live(A.holder), [address]);
+}
+
+#[test]
 fn a_grant_of_a_node_that_is_gone_for_good_ends_a_day_after_its_time_while_the_feed_is_read() {
     let mut nodes = Nodes::new();
     nodes.rigs[0].lease(A, None).unwrap();

@@ -4,7 +4,7 @@ use lastmile::ids::{PoolId, Uid};
 use lastmile::journal::record::Role;
 use lastmile::ledger::Denied;
 
-use crate::rig::{Asker, Rig, holder, pool, prefix};
+use crate::rig::{Asker, Rig, holder, line, pool, prefix};
 
 #[test]
 fn a_fixed_address_inside_a_pool_is_never_given_to_others_and_comes_back_when_it_is_withdrawn() {
@@ -165,4 +165,59 @@ fn blocks_of_another_node_are_not_chosen_from_and_what_was_left_in_them_is_not_h
     assert!(rig.login(Asker::new(500)).is_err());
     let counts = rig.ledger.pool(PoolId(rig.pools[0].id)).unwrap().counts(rig.now);
     assert_eq!((counts.size, counts.granted), (256, 256), "what others may give again is not counted here");
+}
+
+/// One service with two lines on one address: given by name to the second while the pool did not know of the first.
+fn two_lines_on_one_address() -> (Rig, [Asker; 2], [lastmile::ids::SessionId; 2]) {
+    let mut rig = Rig::new(vec![pool(0, "", &["10.0.0.1-10.0.0.2"], 128)]);
+    rig.max_slots = 2;
+    let shared = prefix("10.0.0.1");
+    rig.fixed.push((rig.space.key(), shared, Uid(holder(1).0)));
+    let lines = [1, 2].map(|number| Asker::new(1).with_owner(line(number)));
+    let first = rig.login_fixed(lines[0], Role::V4, shared).unwrap();
+    rig.install(vec![]);
+    rig.install(vec![pool(0, "", &["10.0.0.1-10.0.0.2"], 128)]);
+    let second = rig.login_fixed(lines[1], Role::V4, shared).unwrap();
+    for (line, session) in lines.into_iter().zip([first, second]) {
+        rig.start(line, session, shared);
+    }
+    rig.fixed.clear();
+    assert_eq!(rig.live(holder(1)), [shared, shared]);
+    (rig, lines, [first, second])
+}
+
+#[test]
+fn a_prefix_that_one_slot_leaves_is_nobody_elses_while_another_slot_of_the_holder_stands_on_it() {
+    for leaves in [0, 1] {
+        for restarts_after in [false, true] {
+            let (mut rig, lines, sessions) = two_lines_on_one_address();
+            // Now the pool knows one slot of the two.
+            rig.restart(None);
+            rig.stop(lines[leaves], sessions[leaves]);
+            if restarts_after {
+                let checkpoint = rig.ledger.checkpoint(rig.journal.last());
+                rig.restart(Some(&checkpoint.bytes));
+            }
+            assert_eq!(rig.login(Asker::new(2)).unwrap().1, prefix("10.0.0.2"));
+            assert!(matches!(rig.login(Asker::new(3)), Err(Denied::Exhausted { .. })));
+            rig.stop(lines[1 - leaves], sessions[1 - leaves]);
+            assert_eq!(rig.login(Asker::new(3)).unwrap().1, prefix("10.0.0.1"));
+            rig.check_conservation();
+        }
+    }
+}
+
+#[test]
+fn two_lines_of_a_service_are_never_given_one_address_by_pools_that_overlap() {
+    let mut rig =
+        Rig::new(vec![pool(0, "", &["10.0.0.1-10.0.0.1"], 128), pool(1, "", &["10.0.0.1-10.0.0.2"], 128)]);
+    rig.max_slots = 2;
+    let lines = [1, 2].map(|number| Asker::new(1).with_owner(line(number)));
+    let (first, address) = rig.login(lines[0]).unwrap();
+    assert_eq!(address, prefix("10.0.0.1"));
+    assert_eq!(rig.offer(lines[1]).unwrap().prefix, prefix("10.0.0.2"));
+    assert_eq!(rig.login(lines[1]).unwrap().1, prefix("10.0.0.2"));
+    rig.stop(lines[0], first);
+    assert_eq!(rig.login(Asker::new(2)).unwrap().1, address);
+    rig.check_conservation();
 }

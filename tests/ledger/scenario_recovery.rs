@@ -1,6 +1,6 @@
 //! Crashes, checkpoints, and records that the journal lost.
 
-use lastmile::ids::{PoolId, TenantId};
+use lastmile::ids::{PoolId, TenantId, Uid};
 use lastmile::journal::record::{HoldRecord, Record, ReleaseReason, Role, SessionEvent};
 use lastmile::ledger::pool::EntryState;
 use lastmile::ledger::{Accounted, Denied, Holds, Ledger, Want, WantSource};
@@ -275,4 +275,134 @@ fn sessions_and_addresses_are_the_same_after_a_restart_and_go_on() {
     assert!(matches!(interim, Accounted::Record { known: lastmile::ledger::Known::ByClass, .. }));
     assert_eq!(rig.login(Asker::new(1)).unwrap().1, address);
     assert_eq!(rig.login(Asker::new(2)).unwrap().1, prefix("10.0.0.2"));
+}
+
+#[test]
+fn a_crash_does_not_forget_an_accept_that_stands_on_a_lease() {
+    let mut rig = rig();
+    let address = rig.lease(Asker::new(1), None).unwrap();
+    let pools = rig.pools.clone();
+    let wants = [Want { role: Role::V4, source: WantSource::Pools(&pools) }];
+    let accept = rig.ask(Asker::new(1), &wants, None, None).unwrap();
+    assert_eq!((accept.wait_for.len(), accept.write.len()), (0, 1));
+    rig.commit(&accept);
+    assert!(rig.ask(Asker::new(1), &wants, None, None).unwrap().write.is_empty(), "the journal knows");
+    rig.restart(None);
+    rig.pass(3 * rig.lease_secs);
+    assert_eq!((rig.sweep(), rig.live(holder(1))), (0, vec![address]));
+    rig.account(Asker::new(1), SessionEvent::Stop, Some(accept.session), &[address], 60);
+    assert_eq!((rig.sweep(), rig.live(holder(1))), (0, vec![]));
+}
+
+#[test]
+fn an_accept_that_a_crash_forgot_loses_its_address_when_its_start_comes_after_the_settling_and_the_start_says_so()
+ {
+    let mut rig = rig();
+    let (first, address) = rig.login(Asker::new(1)).unwrap();
+    rig.stop(Asker::new(1), first);
+    let (_, other) = rig.login(Asker::new(2)).unwrap();
+    rig.pass(86_400);
+    let pools = rig.pools.clone();
+    let wants = [Want { role: Role::V4, source: WantSource::Pools(&pools) }];
+    let lost = rig.ask(Asker::new(1), &wants, None, None).unwrap();
+    assert_eq!((lost.wait_for.len(), lost.addresses[0].prefix), (0, address));
+    rig.restart(None);
+    rig.ledger.settle(rig.now);
+    rig.pass(CONFIRM_WINDOW_SECS);
+    // The limit of what recovery promises: the pool has nothing else left.
+    assert_eq!(rig.login(Asker::new(3)).unwrap().1, address);
+    let started = rig.start(Asker::new(1), lost.session, address);
+    assert!(matches!(started, Accounted::Record { conflict: Some(found), .. } if found == address));
+    assert_eq!([1, 2, 3].map(|number| rig.live(holder(number))), [vec![], vec![other], vec![address]]);
+}
+
+#[test]
+fn what_an_answer_allowed_is_nobody_elses_before_the_journal_has_written_or_passed_over_its_record() {
+    for is_written in [true, false] {
+        let mut rig = Rig::new(vec![pool(0, "", &["10.0.0.1-10.0.0.1"], 128)]);
+        rig.session_timeout = Some(600);
+        let (first, address) = rig.login(Asker::new(1)).unwrap();
+        rig.stop(Asker::new(1), first);
+        let pools = rig.pools.clone();
+        let wants = [Want { role: Role::V4, source: WantSource::Pools(&pools) }];
+        let stalled = rig.ask(Asker::new(1), &wants, None, None).unwrap();
+        assert_eq!((stalled.wait_for.len(), stalled.write.len()), (0, 1));
+        rig.pass(7_200);
+        rig.sweep();
+        assert!(matches!(rig.login(Asker::new(2)), Err(Denied::Exhausted { .. })));
+        if is_written {
+            rig.commit(&stalled);
+        }
+        let restart = Ledger::nas_event(nas(9), TenantId::DEFAULT, true, rig.now);
+        rig.commit_records(&[restart]);
+        rig.sweep();
+        assert_eq!(rig.login(Asker::new(2)).unwrap().1, address);
+        rig.check_conservation();
+    }
+}
+
+#[test]
+fn a_crash_does_not_forget_through_which_nas_the_last_accept_was_given() {
+    let mut rig = rig();
+    let (_, address) = rig.login(Asker::new(1)).unwrap();
+    let pools = rig.pools.clone();
+    let wants = [Want { role: Role::V4, source: WantSource::Pools(&pools) }];
+    let moved = rig.ask(Asker::new(1).at_nas(2), &wants, None, None).unwrap();
+    assert_eq!((moved.wait_for.len(), moved.write.len()), (0, 1));
+    rig.commit(&moved);
+    assert!(rig.ask(Asker::new(1).at_nas(2), &wants, None, None).unwrap().write.is_empty());
+    rig.restart(None);
+    for (restarted, kept) in [(1, vec![address]), (2, vec![])] {
+        let restart = Ledger::nas_event(nas(restarted), TenantId::DEFAULT, true, rig.now);
+        rig.commit_records(&[restart]);
+        rig.pass(rig.lease_secs);
+        rig.sweep();
+        assert_eq!(rig.live(holder(1)), kept);
+    }
+}
+
+#[test]
+fn a_crash_that_forgets_until_when_an_address_by_name_is_allowed_does_not_end_the_session_that_has_it() {
+    let mut rig = rig();
+    let fixed = prefix("192.0.2.1");
+    rig.fixed.push((rig.space.key(), fixed, Uid(holder(1).0)));
+    let pools = rig.pools.clone();
+    let wants = [
+        Want { role: Role::V4, source: WantSource::Pools(&pools) },
+        Want { role: Role::Routed, source: WantSource::Fixed(fixed) },
+    ];
+    rig.session_timeout = Some(600);
+    let first = rig.ask(Asker::new(1), &wants, None, None).unwrap();
+    rig.commit(&first);
+    let address = first.addresses[0].prefix;
+    rig.session_timeout = None;
+    let again = rig.ask(Asker::new(1), &wants, None, None).unwrap();
+    rig.commit(&again);
+    rig.start(Asker::new(1), again.session, address);
+    rig.restart(None);
+    rig.pass(3 * rig.lease_secs);
+    rig.sweep();
+    assert!(rig.live(holder(1)).contains(&address));
+    assert_eq!(rig.ledger.holder_of_session(again.session), Some(holder(1)));
+}
+
+#[test]
+fn a_stop_sent_again_after_a_crash_does_not_end_what_the_line_was_answered_with_since() {
+    for redials in [false, true] {
+        let mut rig = rig();
+        rig.minted = true;
+        let (old, address) = rig.login(Asker::new(1)).unwrap();
+        rig.pass(60);
+        if redials {
+            // The records of its Stop are lost; the line is back before it is sent again.
+            let stop = rig.report(Asker::new(1), SessionEvent::Stop, Some(old), "1", &[address], 60);
+            let Accounted::Record { records, .. } = stop else { panic!("{stop:?}") };
+            rig.ledger.abort(&records);
+            rig.pass(5);
+            assert_eq!(rig.login(Asker::new(1)).unwrap().1, address);
+        }
+        rig.restart(None);
+        rig.account(Asker::new(1), SessionEvent::Stop, Some(old), &[address], 60);
+        assert_eq!(rig.live(holder(1)), if redials { vec![address] } else { vec![] });
+    }
 }

@@ -1,10 +1,12 @@
 //! What is true whatever the ledger believes: what clients use, and what the committed records say, read naively.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use lastmile::ids::{PoolId, SessionId};
+use lastmile::ids::{NasId, PoolId, SessionId};
 use lastmile::journal::record::{Holder, Record, ReleaseReason, SessionEvent};
-use lastmile::ledger::{HolderState, Ledger, PoolCounts};
+use lastmile::ledger::pool::EntryState;
+use lastmile::ledger::{HolderState, Ledger, PoolCounts, PoolLedger};
 use lastmile::model::Prefix;
 use lastmile::snapshot::types::Space;
 use lastmile::time::Stamp;
@@ -44,6 +46,8 @@ type GrantKey = (String, Prefix, Holder, u8);
 pub struct Fold {
     /// Live grants: when they were opened, and for which session.
     pub live: BTreeMap<GrantKey, (Stamp, SessionId)>,
+    /// Until when Accepts allow the use of live grants, and through which NAS the last one did.
+    pub accepted: BTreeMap<GrantKey, (Stamp, NasId)>,
     /// Grants of pools, and when they were left: their holders may have these back.
     left: BTreeMap<GrantKey, Stamp>,
     /// The session of each slot.
@@ -82,6 +86,10 @@ impl Fold {
                 } else {
                     self.left.insert(key.clone(), Stamp::ZERO);
                 }
+                if grant.lease.is_none() {
+                    let known = self.accepted.entry(key.clone()).or_default();
+                    *known = (grant.ends_at.max(known.0), grant.nas);
+                }
                 let opened = (grant.at, grant.session);
                 let known = self.live.entry(key).or_insert(opened);
                 if !grant.renewal {
@@ -93,6 +101,7 @@ impl Fold {
                 let key = (vrf, release.prefix, release.holder, release.slot);
                 if self.live.get(&key).is_some_and(|(since, _)| *since <= release.at) {
                     self.live.remove(&key);
+                    self.accepted.remove(&key);
                     if release.reason == ReleaseReason::Declined {
                         self.left.remove(&key);
                     }
@@ -105,6 +114,8 @@ impl Fold {
                     self.sessions.entry(key).or_insert(session.session);
                 } else if self.sessions.get(&key) == Some(&session.session) {
                     self.sessions.remove(&key);
+                    // From then on only a lease stands on what is leased.
+                    self.accepted.retain(|grant, _| (grant.2, grant.3) != key);
                 }
             }
             Record::Nas(_) | Record::Start(_) | Record::Hold(_) | Record::Learned(_) => {}
@@ -127,6 +138,28 @@ pub fn live_of(ledger: &Ledger) -> Vec<(String, Prefix, Holder, u8, Stamp)> {
     ledger.for_each(|holder, state| live.extend(prefixes_of(state, holder)));
     live.sort();
     live
+}
+
+/// A live grant that neither a pool nor what stands outside of pools knows as its holder's, if there is one.
+pub fn unheld_of(ledger: &Ledger) -> Option<String> {
+    let pools = ledger.pools();
+    let mut unheld = None;
+    ledger.for_each(|holder, state| {
+        for grant in state.slots.iter().flat_map(|slot| slot.grants.iter()).filter(|grant| grant.live) {
+            let apart =
+                || ledger.holder_of(&grant.space, grant.prefix).is_some_and(|known| known.0 == holder);
+            let granted = |pool: &PoolLedger| {
+                let entry = pool.entry(grant.prefix);
+                entry.is_some_and(|entry| entry.0 == holder && entry.2 == EntryState::Granted)
+            };
+            let space = grant.space.key();
+            let in_pool = pools.iter().any(|pool| pool.space_key == space && granted(pool));
+            if !in_pool && !apart() {
+                unheld = Some(format!("{holder:?} {}", grant.prefix));
+            }
+        }
+    });
+    unheld
 }
 
 /// Everything durable of a ledger as text, sorted: two ledgers made from the same records say the same.
@@ -159,17 +192,16 @@ pub fn durable_of(ledger: &Ledger) -> Vec<String> {
     lines
 }
 
-/// Addresses that a slot remembers and could have back.
-pub fn remembered_of(ledger: &Ledger) -> Vec<(Holder, u8, Prefix)> {
-    let mut lines = Vec::new();
+/// Addresses that slots remember and could have back.
+pub fn remembered_of(ledger: &Ledger) -> Vec<(Arc<Space>, Prefix, Holder, u8)> {
+    let mut known = Vec::new();
     ledger.for_each(|holder, state| {
         for slot in &state.slots {
             let left = slot.grants.iter().filter(|grant| !grant.live);
-            lines.extend(left.map(|grant| (holder, slot.number, grant.prefix)));
+            known.extend(left.map(|grant| (Arc::clone(&grant.space), grant.prefix, holder, slot.number)));
         }
     });
-    lines.sort();
-    lines
+    known
 }
 
 /// What each pool counts, by id.

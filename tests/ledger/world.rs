@@ -12,12 +12,9 @@ use lastmile::time::Stamp;
 use crate::journal::{Journal, Submission, skewed};
 use crate::rig::{Random, T0, check_counts, device, holder, line, nas, pool, prefix, space};
 use crate::trace::{brief, clock};
-use crate::truth::{Fold, Leased, Online, counts_of, durable_of, live_of, remembered_of};
+use crate::truth::{Fold, Leased, Online, counts_of, durable_of, live_of, remembered_of, unheld_of};
 
 pub const LONGEST_SECS: u64 = 7_200;
-/// Addresses that a slot remembers at most.
-const REMEMBERED_MAX: usize = 8;
-
 /// What a client is told when its records are durable.
 #[derive(Clone, Debug)]
 pub enum Then {
@@ -74,6 +71,10 @@ pub struct World {
     pub pools_edited: bool,
     /// Whether NASes send login requests again.
     pub resends: bool,
+    /// Whether pools are edited all the time, under services with several lines.
+    pub edits: bool,
+    /// The pools before the last edit.
+    pub pools_before: Vec<Arc<Pool>>,
     pub traced: bool,
     pub trace: Vec<String>,
     pub stats: Stats,
@@ -107,7 +108,7 @@ pub fn pools_for(random: &mut Random) -> Vec<Pool> {
 }
 
 impl World {
-    pub fn new(seed: u64, traced: bool) -> Self {
+    pub fn new(seed: u64, traced: bool, edits: bool) -> Self {
         let mut random = Random(seed);
         let pools = pools_for(&mut random).into_iter().map(Arc::new).collect();
         let mut world = Self {
@@ -125,6 +126,8 @@ impl World {
             sessions: 0,
             pools_edited: false,
             resends: false,
+            edits,
+            pools_before: Vec::new(),
             traced,
             trace: Vec::new(),
             stats: Stats::default(),
@@ -140,8 +143,9 @@ impl World {
 
     pub fn populate(&mut self) {
         for number in 0..3 + self.random.below(12) as u64 {
-            let lines = 1 + self.random.below(2);
-            let limit = 1 + self.random.below(2) as u8;
+            let most = if self.edits { 3 } else { 2 };
+            let lines = 1 + self.random.below(most);
+            let limit = 1 + self.random.below(most) as u8;
             let business = self.random.chance(20);
             let space = space(if business { "biz" } else { "" });
             let fixed = (!business && self.random.chance(20)).then(|| {
@@ -166,9 +170,9 @@ impl World {
             for place in 0..lines as u64 {
                 let unknown = self.random.chance(10) && place == 0;
                 let owner = if self.random.chance(30) {
-                    device((number * 2 + place) as u8 + 1)
+                    device((number * most as u64 + place) as u8 + 1)
                 } else {
-                    line(number * 2 + place)
+                    line(number * most as u64 + place)
                 };
                 self.clients.push(Client {
                     holder: holder(number),
@@ -371,13 +375,11 @@ impl World {
         let base = self.recovery_base();
         let rebuilt = self.journal.rebuilt(&self.pools, base.as_deref());
         assert_eq!(durable_of(&rebuilt), durable_of(&self.ledger), "rebuilt, checkpoint: {}", base.is_some());
-        // What cannot come back is forgotten early; nobody knows more than the records.
-        let known = remembered_of(&self.journal.rebuilt(&self.pools, None));
+        // What cannot come back is forgotten early, and a full slot forgets its oldest; nobody knows more than the records.
+        self.fold_committed();
         for ledger in [&self.ledger, &rebuilt] {
-            for left in remembered_of(ledger) {
-                let of_slot = known.iter().filter(|other| (other.0, other.1) == (left.0, left.1)).count();
-                // A full slot forgets its oldest; whoever was swept meanwhile had room.
-                assert!(known.contains(&left) || of_slot >= REMEMBERED_MAX, "{left:?}");
+            for (space, prefix, holder, slot) in remembered_of(ledger) {
+                assert!(self.fold.was_given(&space, prefix, holder, slot), "{holder:?} {slot} {prefix}");
             }
         }
         if !self.pools_edited {
@@ -408,6 +410,12 @@ impl World {
         for online in self.clients.iter_mut().filter_map(|client| client.online.as_mut()) {
             online.unsure.clear();
         }
+        if self.edits && self.random.chance(40) && !self.pools_before.is_empty() {
+            std::mem::swap(&mut self.pools, &mut self.pools_before);
+            self.say(|| "pools back".to_owned());
+            self.install();
+            return;
+        }
         let mut pools: Vec<Pool> = self.pools.iter().map(|pool| copy_of(pool)).collect();
         let index = self.random.below(pools.len());
         match self.random.below(5) {
@@ -437,7 +445,8 @@ impl World {
         let edited: Vec<_> =
             pools.iter().map(|pool| format!("{} {:?} {}", pool.name, pool.ranges, pool.wide_len)).collect();
         self.say(|| format!("pools {edited:?}"));
-        self.pools = pools.into_iter().map(Arc::new).collect();
+        let edited = pools.into_iter().map(Arc::new).collect();
+        self.pools_before = std::mem::replace(&mut self.pools, edited);
         self.install();
     }
 
@@ -481,9 +490,15 @@ impl World {
             .map(|(key, (since, _))| (key.0.clone(), key.1, key.2, key.3, *since))
             .collect();
         assert_eq!(live_of(&self.ledger), known);
+        if let Some(free) = unheld_of(&self.ledger) {
+            panic!("others can have what a slot stands on: {free}");
+        }
     }
 
     pub fn step(&mut self) {
+        if self.edits && self.random.chance(4) {
+            return self.edit_pools();
+        }
         match self.random.below(100) {
             0..=21 => {
                 let client = self.client();

@@ -64,6 +64,14 @@ impl Pending {
     }
 }
 
+#[cfg(test)]
+impl Pending {
+    /// What waits with this reply, for tests of whoever waits.
+    pub(crate) fn of(reply: &[u8], to: SocketAddr) -> Self {
+        Self { reply: reply.into(), to, from: to.ip() }
+    }
+}
+
 impl Dhcp4Core {
     /// A core that has met nothing yet.
     pub fn new() -> Self {
