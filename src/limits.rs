@@ -251,8 +251,15 @@ const _: () = assert!(JOURNAL_RECORD_BYTES_MAX <= COMMIT_BATCH_BYTES_MAX);
 const _: () = assert!(COMMIT_BATCH_BYTES_MAX <= COMMIT_QUEUE_BYTES_MAX);
 const _: () = assert!(JOURNAL_SEGMENT_BYTES_MIN <= JOURNAL_SEGMENT_BYTES_DEFAULT);
 const _: () = assert!(JOURNAL_SEGMENT_BYTES_DEFAULT <= JOURNAL_SEGMENT_BYTES_MAX);
-/// Journal records that the applier writes to storage in one transaction.
-pub const APPLIER_BATCH_RECORDS_MAX: usize = 20_000;
+/// Journal records that the applier reads at once.
+pub const APPLIER_READ_RECORDS_MAX: usize = 20_000;
+/// Their payloads, in bytes.
+pub const APPLIER_READ_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Rows that the applier writes to storage in one transaction, but for those of what it read last: when it is behind, a
+/// session that began, reported and ended meanwhile is written once. Another write waits for about a second then.
+pub const APPLIER_ROWS_MAX: usize = 100_000;
+/// Journal records behind one such transaction, but for those that it read last.
+pub const APPLIER_RECORDS_MAX: u64 = 1_000_000;
 /// Rows of other nodes that the feed takes in one look.
 pub const FEED_PAGE_ROWS_MAX: usize = 1_000;
 /// Records that the feed submits to the journal together.
