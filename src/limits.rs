@@ -215,7 +215,7 @@ pub const DATABASE_CONNECTIONS_MAX: u32 = 12;
 /// Reading connections to an embedded database; writing has one.
 pub const DATABASE_READERS_MAX: u32 = 4;
 /// Pages that the writing connection of SQLite keeps in memory, in bytes.
-pub const DATABASE_WRITER_CACHE_BYTES: usize = 32 << 20;
+pub const DATABASE_WRITER_CACHE_BYTES: usize = 64 << 20;
 /// Pages of 4 KiB in SQLite's write-ahead log after which a commit copies them into the database: a page written a
 /// hundred times meanwhile is copied once.
 pub const DATABASE_CHECKPOINT_PAGES: u32 = 8_192;

@@ -8,6 +8,7 @@
 //! taken by updating the counter row as the transaction's last statement, so seq order is commit order; secrets reach
 //! storage sealed and leave it sealed.
 
+mod bulk;
 mod commit;
 mod commit_sql;
 mod database;
