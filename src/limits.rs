@@ -67,6 +67,8 @@ pub const JOURNAL_RECORD_BYTES_MAX: usize = 16_384;
 /// A checkpoint is not made for fewer records than this, unless for their bytes or for the time that has passed: a start
 /// reads up to a million records per second back, and a quarter of that while others want the processor.
 pub const CHECKPOINT_RECORDS_MIN: u64 = 250_000;
+/// Holders that a checkpoint copies before it lets packets have the shard again.
+pub const CHECKPOINT_PIECE_HOLDERS: usize = 32;
 /// Bytes before the first record of a journal segment: one page, so that no header shares a sector with a record.
 pub const JOURNAL_HEADER_BYTES: usize = 4096;
 /// Smallest journal segment, in bytes.

@@ -1,6 +1,7 @@
 //! The ledger as bytes, shard by shard: what recovery starts from.
 //!
-//! A checkpoint is fuzzy: each shard is written under its own lock, with the sequence of the last record applied to it.
+//! A checkpoint is fuzzy: each shard is written as of a moment of its own, with the sequence of the last record applied to
+//! it then ([`super::copying`]).
 //! Recovery loads all shards and then applies the journal from the smallest of those sequences on; a shard skips what it
 //! has seen. What belongs to no holder (declined addresses, restarted NASes) is written after the last shard, so it holds
 //! everything that any shard's sequence lets recovery skip; applying some of it twice changes nothing. Format: magic,
@@ -9,7 +10,8 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::image::{DeclinedImage, GrantImageV1, ShardImage, SlotImage, TailImage, TailImageV1, slot_image};
+use super::copying;
+use super::image::{DeclinedImage, GrantImageV1, ShardImage, SlotImage, TailImage, TailImageV1};
 use super::{Holds, Ledger, SHARDS};
 use crate::ids::NasId;
 use crate::journal::record::Holder;
@@ -46,19 +48,12 @@ impl Ledger {
     /// Writes the durable state. `current` is the newest applied sequence: a shard that no record has touched lately is
     /// current up to it. Records may be applied meanwhile.
     pub fn checkpoint(&self, current: u64) -> Checkpoint {
+        let _one_at_a_time = self.checkpointing.lock();
         let mut bytes = Vec::from(*MAGIC);
         bytes.extend_from_slice(&VERSION.to_le_bytes());
         let mut oldest = u64::MAX;
         for shard in &self.shards {
-            let image = {
-                let shard = shard.lock();
-                let applied = shard.applied.max(current);
-                let slots = |slots: &[_]| -> Vec<SlotImage> { slots.iter().map(slot_image).collect() };
-                let known = |slots: &Vec<SlotImage>| slots.iter().any(SlotImage::is_known);
-                let holders =
-                    shard.holders.iter().map(|(holder, state)| (Holder(*holder), slots(&state.slots)));
-                ShardImage { applied, holders: holders.filter(|(_, slots)| known(slots)).collect() }
-            };
+            let image = copying::copy(shard, current);
             oldest = oldest.min(image.applied);
             append(&mut bytes, &image);
         }

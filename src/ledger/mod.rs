@@ -21,6 +21,7 @@ mod admit;
 mod apart;
 mod apply;
 mod checkpoint;
+mod copying;
 mod find;
 mod hold;
 pub mod holder;
@@ -58,6 +59,7 @@ pub use pool::{PoolCounts, PoolLedger};
 pub use view::HolderView;
 
 use apart::Apart;
+use copying::Copying;
 use find::PoolSet;
 use pool::SpreadMap;
 use session_index::SessionIndex;
@@ -75,6 +77,8 @@ struct Shard {
     holders: SpreadMap<u128, HolderState>,
     /// Sequence of the last journal record applied to this shard.
     applied: u64,
+    /// What a checkpoint that is copying the shard must not miss.
+    copying: Option<Box<Copying>>,
 }
 
 /// Counters of what the ledger met, for metrics.
@@ -105,6 +109,8 @@ pub struct Ledger {
     /// Sequence up to which each other node's journal is known (FIELD R5).
     learned: Mutex<BTreeMap<u16, u64>>,
     feed_read_at: AtomicU64,
+    /// Held by whoever makes a checkpoint: shards are copied for one at a time.
+    checkpointing: Mutex<()>,
     counters: LedgerCounters,
 }
 
@@ -128,6 +134,7 @@ impl Ledger {
             newest: AtomicU64::new(0),
             learned: Mutex::new(BTreeMap::new()),
             feed_read_at: AtomicU64::new(0),
+            checkpointing: Mutex::new(()),
             counters: LedgerCounters::default(),
         }
     }
