@@ -67,6 +67,10 @@ pub const JOURNAL_RECORD_BYTES_MAX: usize = 16_384;
 /// A checkpoint is not made for fewer records than this, unless for their bytes or for the time that has passed: a start
 /// reads up to a million records per second back, and a quarter of that while others want the processor.
 pub const CHECKPOINT_RECORDS_MIN: u64 = 250_000;
+/// Records that recovery hands to the thread that applies them at once.
+pub const RECOVERY_PIECE_RECORDS: usize = 1_024;
+/// Such pieces waiting: about ten megabytes.
+pub const RECOVERY_PIECES_MAX: usize = 16;
 /// Holders that a checkpoint copies before it lets packets have the shard again.
 pub const CHECKPOINT_PIECE_HOLDERS: usize = 32;
 /// Bytes before the first record of a journal segment: one page, so that no header shares a sector with a record.
