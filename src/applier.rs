@@ -12,7 +12,9 @@ use crate::history::Collector;
 use crate::journal::record::{KIND_FIRST, Record};
 use crate::journal::tail::{Reader, TailError};
 use crate::journal::{Journal, Sequence};
-use crate::limits::APPLIER_BATCH_RECORDS_MAX;
+use crate::limits::{
+    APPLIER_READ_BYTES_MAX, APPLIER_READ_RECORDS_MAX, APPLIER_RECORDS_MAX, APPLIER_ROWS_MAX,
+};
 use crate::model::observed::ObservedBatch;
 use crate::storage::{Storage, StorageError};
 use crate::telemetry::http::Health;
@@ -133,27 +135,40 @@ impl Applier {
     }
 }
 
-/// What the journal holds beyond where storage, and so the collector, stands. The reader's own position will not do for that: it
-/// moves over the journal's own records, such as the mark of a clean end, without giving anything out.
+/// What the journal holds beyond where storage, and so the collector, stands: all of it when that is little, a longer stretch
+/// the further storage is behind. The reader's own position will not do for that: it moves over the journal's own records,
+/// such as the mark of a clean end, without giving anything out.
 fn next_batch(mut collector: Collector, reader: &mut Reader) -> Result<Option<ObservedBatch>, TailError> {
-    let read = reader.read(APPLIER_BATCH_RECORDS_MAX, 8 * 1024 * 1024)?;
-    if read.is_empty() {
-        return Ok(None);
+    let mut records = 0;
+    while records < APPLIER_RECORDS_MAX && collector.rows() < APPLIER_ROWS_MAX {
+        let read = match reader.read(APPLIER_READ_RECORDS_MAX, APPLIER_READ_BYTES_MAX) {
+            // What was read before is written first; the next read meets the error again.
+            Err(_) if records > 0 => break,
+            read => read?,
+        };
+        if read.is_empty() {
+            break;
+        }
+        records += read.len() as u64;
+        for item in read.iter() {
+            add(&mut collector, &item);
+        }
     }
-    for item in read.iter() {
-        if item.kind < KIND_FIRST {
+    Ok((records > 0).then(|| collector.finish()))
+}
+
+fn add(collector: &mut Collector, item: &crate::journal::Record<'_>) {
+    if item.kind < KIND_FIRST {
+        collector.skip(item.sequence.0);
+        return;
+    }
+    match Record::decode(item.kind, item.version, item.payload) {
+        Ok(record) => collector.add(item.sequence.0, &record),
+        Err(error) => {
+            tracing::error!(sequence = item.sequence.0, %error, "a journal record was left out of storage");
             collector.skip(item.sequence.0);
-            continue;
-        }
-        match Record::decode(item.kind, item.version, item.payload) {
-            Ok(record) => collector.add(item.sequence.0, &record),
-            Err(error) => {
-                tracing::error!(sequence = item.sequence.0, %error, "a journal record was left out of storage");
-                collector.skip(item.sequence.0);
-            }
         }
     }
-    Ok(Some(collector.finish()))
 }
 
 /// A pause between attempts on a thread that does nothing else.

@@ -67,6 +67,12 @@ pub const JOURNAL_RECORD_BYTES_MAX: usize = 16_384;
 /// A checkpoint is not made for fewer records than this, unless for their bytes or for the time that has passed: a start
 /// reads up to a million records per second back, and a quarter of that while others want the processor.
 pub const CHECKPOINT_RECORDS_MIN: u64 = 250_000;
+/// Records that recovery hands to the thread that applies them at once.
+pub const RECOVERY_PIECE_RECORDS: usize = 1_024;
+/// Such pieces waiting: about ten megabytes.
+pub const RECOVERY_PIECES_MAX: usize = 16;
+/// Holders that a checkpoint copies before it lets packets have the shard again.
+pub const CHECKPOINT_PIECE_HOLDERS: usize = 32;
 /// Bytes before the first record of a journal segment: one page, so that no header shares a sector with a record.
 pub const JOURNAL_HEADER_BYTES: usize = 4096;
 /// Smallest journal segment, in bytes.
@@ -223,7 +229,7 @@ pub const DATABASE_CONNECTIONS_MAX: u32 = 12;
 /// Reading connections to an embedded database; writing has one.
 pub const DATABASE_READERS_MAX: u32 = 4;
 /// Pages that the writing connection of SQLite keeps in memory, in bytes.
-pub const DATABASE_WRITER_CACHE_BYTES: usize = 32 << 20;
+pub const DATABASE_WRITER_CACHE_BYTES: usize = 64 << 20;
 /// Pages of 4 KiB in SQLite's write-ahead log after which a commit copies them into the database: a page written a
 /// hundred times meanwhile is copied once.
 pub const DATABASE_CHECKPOINT_PAGES: u32 = 8_192;
@@ -259,8 +265,15 @@ const _: () = assert!(JOURNAL_RECORD_BYTES_MAX <= COMMIT_BATCH_BYTES_MAX);
 const _: () = assert!(COMMIT_BATCH_BYTES_MAX <= COMMIT_QUEUE_BYTES_MAX);
 const _: () = assert!(JOURNAL_SEGMENT_BYTES_MIN <= JOURNAL_SEGMENT_BYTES_DEFAULT);
 const _: () = assert!(JOURNAL_SEGMENT_BYTES_DEFAULT <= JOURNAL_SEGMENT_BYTES_MAX);
-/// Journal records that the applier writes to storage in one transaction.
-pub const APPLIER_BATCH_RECORDS_MAX: usize = 20_000;
+/// Journal records that the applier reads at once.
+pub const APPLIER_READ_RECORDS_MAX: usize = 20_000;
+/// Their payloads, in bytes.
+pub const APPLIER_READ_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Rows that the applier writes to storage in one transaction, but for those of what it read last: when it is behind, a
+/// session that began, reported and ended meanwhile is written once. Another write waits for about a second then.
+pub const APPLIER_ROWS_MAX: usize = 100_000;
+/// Journal records behind one such transaction, but for those that it read last.
+pub const APPLIER_RECORDS_MAX: u64 = 1_000_000;
 /// Rows of other nodes that the feed takes in one look.
 pub const FEED_PAGE_ROWS_MAX: usize = 1_000;
 /// Records that the feed submits to the journal together.

@@ -249,11 +249,7 @@ impl Checkpoints {
     /// that it took a good part of a second, and longer than the checkpoint itself takes.
     fn has_many_records_behind(&self) -> bool {
         let behind = self.applied.load(Ordering::Acquire).saturating_sub(self.last.load(Ordering::Acquire));
-        let known = || {
-            let (sessions, leases) = self.ledger.totals();
-            sessions + leases
-        };
-        behind >= CHECKPOINT_RECORDS_MIN && behind >= known()
+        behind >= CHECKPOINT_RECORDS_MIN && behind >= self.ledger.holders()
     }
 
     fn make(&self) {

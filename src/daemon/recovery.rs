@@ -17,6 +17,7 @@ use crate::ids::{PoolId, SystemEntropy, TenantId, Uid};
 use crate::journal::record::Record;
 use crate::journal::{self, Recovered, Sequence};
 use crate::ledger::{Holds, Ledger, PoolLedger};
+use crate::limits::{RECOVERY_PIECE_RECORDS, RECOVERY_PIECES_MAX};
 use crate::radius::wire::class::ClassKey;
 use crate::secret::{Secret, constant_time_eq};
 use crate::snapshot::Snapshot;
@@ -143,13 +144,8 @@ pub(crate) async fn recover(
             source,
         })?);
     let mut journal_config = journal_config(config, epoch, options);
-    let mut visit = |item: journal::Record<'_>| -> Result<(), journal::VisitError> {
-        let record = Record::decode(item.kind, item.version, item.payload)?;
-        ledger.apply(item.sequence.0, &record);
-        Ok(())
-    };
     let began = clock.now().tick;
-    let recovered = journal::recover(disk.as_ref(), &journal_config, Sequence(from), &mut visit)?;
+    let recovered = read_back(disk.as_ref(), &journal_config, from, &ledger)?;
     let read_ms = clock.now().tick.since(began) / 1_000_000;
     let records = recovered.next.0.saturating_sub(1).saturating_sub(from);
     let per_second = records.saturating_mul(1000) / read_ms.max(1);
@@ -177,6 +173,36 @@ pub(crate) async fn recover(
         checkpointed: from,
         holds,
         clock_doubt,
+    })
+}
+
+/// Reads the journal after sequence `from` and applies it, in its order, on a thread of its own meanwhile.
+fn read_back(
+    disk: &dyn journal::Disk,
+    config: &journal::Config,
+    from: u64,
+    ledger: &Ledger,
+) -> Result<Recovered, journal::RecoverError> {
+    let (pieces, applied) = std::sync::mpsc::sync_channel::<Vec<(u64, Record)>>(RECOVERY_PIECES_MAX);
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            for (sequence, record) in applied.into_iter().flatten() {
+                ledger.apply(sequence, &record);
+            }
+        });
+        let mut piece = Vec::with_capacity(RECOVERY_PIECE_RECORDS);
+        let mut visit = |item: journal::Record<'_>| -> Result<(), journal::VisitError> {
+            piece.push((item.sequence.0, Record::decode(item.kind, item.version, item.payload)?));
+            if piece.len() == RECOVERY_PIECE_RECORDS {
+                pieces.send(std::mem::replace(&mut piece, Vec::with_capacity(RECOVERY_PIECE_RECORDS)))?;
+            }
+            Ok(())
+        };
+        let recovered = journal::recover(disk, config, Sequence(from), &mut visit);
+        // Not taken only when the other thread panicked, which the scope passes on.
+        let _ = pieces.send(piece);
+        drop(pieces);
+        recovered
     })
 }
 

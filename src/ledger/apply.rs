@@ -48,6 +48,7 @@ impl Ledger {
             return;
         }
         shard.applied = sequence;
+        shard.keep_for_checkpoint(holder);
         match record {
             Record::Grant(grant) => {
                 let state = shard.holders.entry(holder.0);

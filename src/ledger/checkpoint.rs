@@ -1,18 +1,27 @@
 //! The ledger as bytes, shard by shard: what recovery starts from.
 //!
-//! A checkpoint is fuzzy: each shard is written under its own lock, with the sequence of the last record applied to it.
+//! A checkpoint is fuzzy: each shard is written as of a moment of its own, with the sequence of the last record applied to
+//! it then ([`super::copying`]).
 //! Recovery loads all shards and then applies the journal from the smallest of those sequences on; a shard skips what it
 //! has seen. What belongs to no holder (declined addresses, restarted NASes) is written after the last shard, so it holds
 //! everything that any shard's sequence lets recovery skip; applying some of it twice changes nothing. Format: magic,
 //! version, then per section a length, a CRC-32C and a postcard body.
 
+use std::cell::RefCell;
+use std::num::NonZero;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::image::{DeclinedImage, GrantImageV1, ShardImage, SlotImage, TailImage, TailImageV1, slot_image};
-use super::{Holds, Ledger, SHARDS};
-use crate::ids::NasId;
+use super::copying;
+use super::holder::is_space;
+use super::image::{DeclinedImage, GrantImageV1, ShardImage, SlotImage, TailImage, TailImageV1};
+use super::{Holds, Ledger, SHARDS, Shard};
+use crate::ids::{NasId, TenantId};
 use crate::journal::record::Holder;
+use crate::snapshot::types::Space;
 use crate::time::Stamp;
 
 const MAGIC: &[u8; 8] = b"LASTMCKP";
@@ -46,19 +55,12 @@ impl Ledger {
     /// Writes the durable state. `current` is the newest applied sequence: a shard that no record has touched lately is
     /// current up to it. Records may be applied meanwhile.
     pub fn checkpoint(&self, current: u64) -> Checkpoint {
+        let _one_at_a_time = self.checkpointing.lock();
         let mut bytes = Vec::from(*MAGIC);
         bytes.extend_from_slice(&VERSION.to_le_bytes());
         let mut oldest = u64::MAX;
         for shard in &self.shards {
-            let image = {
-                let shard = shard.lock();
-                let applied = shard.applied.max(current);
-                let slots = |slots: &[_]| -> Vec<SlotImage> { slots.iter().map(slot_image).collect() };
-                let known = |slots: &Vec<SlotImage>| slots.iter().any(SlotImage::is_known);
-                let holders =
-                    shard.holders.iter().map(|(holder, state)| (Holder(holder), slots(&state.slots)));
-                ShardImage { applied, holders: holders.filter(|(_, slots)| known(slots)).collect() }
-            };
+            let image = copying::copy(shard, current);
             oldest = oldest.min(image.applied);
             append(&mut bytes, &image);
         }
@@ -93,26 +95,27 @@ impl Ledger {
         if version > VERSION {
             return Err(CheckpointError::TooNew(version));
         }
-        // Nothing is entered before everything is known to be whole.
-        let mut images: Vec<ShardImage> = Vec::with_capacity(SHARDS);
+        let mut sections = Vec::with_capacity(SHARDS);
         for _ in 0..SHARDS {
-            images.push(match version {
-                ..=1 => section::<ShardImage<GrantImageV1>>(&mut rest)?.into(),
-                _ => section(&mut rest)?,
-            });
+            sections.push(Section::cut(&mut rest)?);
         }
         let tail: TailImage = match version {
-            ..=1 => section::<TailImageV1>(&mut rest)?.into(),
-            _ => section(&mut rest)?,
+            ..=1 => Section::cut(&mut rest)?.decode::<TailImageV1>()?.into(),
+            _ => Section::cut(&mut rest)?.decode()?,
         };
+        // Nothing is entered before everything is known to be whole.
+        let decode = |section: &Section<'_>| match version {
+            ..=1 => section.decode::<ShardImage<GrantImageV1>>().map(ShardImage::from),
+            _ => section.decode::<ShardImage>(),
+        };
+        let images: Result<Vec<ShardImage>, CheckpointError> =
+            in_parallel(sections, |section| decode(&section));
         let mut oldest = u64::MAX;
-        for (shard, image) in self.shards.iter().zip(images) {
+        let images: Vec<_> = self.shards.iter().zip(images?).collect();
+        for (_, image) in &images {
             oldest = oldest.min(image.applied);
-            shard.lock().applied = image.applied;
-            for (holder, slots) in image.holders {
-                self.restore(holder, slots);
-            }
         }
+        in_parallel::<_, (), ()>(images, |(shard, image)| self.restore_shard(shard, image));
         self.restore_tail(tail);
         Ok(if oldest == u64::MAX { 0 } else { oldest })
     }
@@ -136,13 +139,32 @@ impl Ledger {
         self.counters.conflicts.store(0, std::sync::atomic::Ordering::Relaxed);
     }
 
-    fn restore(&self, holder: Holder, slots: Vec<SlotImage>) {
+    fn restore_shard(&self, shard: &Mutex<Shard>, image: ShardImage) {
+        {
+            let mut shard = shard.lock();
+            shard.applied = image.applied;
+            shard.holders.reserve(image.holders.len());
+        }
+        // Nearly always the same one.
+        let last: RefCell<Option<Arc<Space>>> = RefCell::new(None);
+        let space = |tenant, vrf: &[u8]| {
+            let mut last = last.borrow_mut();
+            if let Some(space) = last.as_ref().filter(|space| is_space(space, tenant, vrf)) {
+                return Arc::clone(space);
+            }
+            Arc::clone(last.insert(self.space(tenant, vrf)))
+        };
+        for (holder, slots) in image.holders {
+            self.restore(holder, slots, &space);
+        }
+    }
+
+    fn restore(&self, holder: Holder, slots: Vec<SlotImage>, space: &dyn Fn(TenantId, &[u8]) -> Arc<Space>) {
         let mut shard = self.shard(holder).lock();
         let state = shard.holders.entry(holder.0);
         for image in slots {
             let slot = state.slot_mut(image.number);
-            let space = |tenant, vrf: &[u8]| self.space(tenant, vrf);
-            image.restore_to(slot, &space);
+            image.restore_to(slot, space);
             if let Some(session) = &slot.session {
                 self.index(session.id, holder, session.nas, &session.acct_session_id);
             }
@@ -162,6 +184,28 @@ impl Ledger {
     }
 }
 
+/// Does a piece of work for each item, on as many threads as there are processors; the results in the order of the items.
+fn in_parallel<T: Send, R: Send, C: FromIterator<R>>(items: Vec<T>, work: impl Fn(T) -> R + Sync) -> C {
+    let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let each = items.len().div_ceil(threads).max(1);
+    let mut items = items.into_iter();
+    std::thread::scope(|scope| {
+        let work = &work;
+        let pieces: Vec<Vec<T>> = std::iter::from_fn(|| {
+            Some(items.by_ref().take(each).collect()).filter(|piece: &Vec<T>| !piece.is_empty())
+        })
+        .collect();
+        let running: Vec<_> = pieces
+            .into_iter()
+            .map(|piece| scope.spawn(move || piece.into_iter().map(work).collect::<Vec<R>>()))
+            .collect();
+        let done = running
+            .into_iter()
+            .flat_map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        done.collect()
+    })
+}
+
 fn append(bytes: &mut Vec<u8>, image: &impl Serialize) {
     let body = postcard::to_allocvec(image).unwrap_or_default();
     bytes.extend_from_slice(&(body.len() as u32).to_le_bytes());
@@ -169,17 +213,29 @@ fn append(bytes: &mut Vec<u8>, image: &impl Serialize) {
     bytes.extend_from_slice(&body);
 }
 
-fn section<T: DeserializeOwned>(rest: &mut &[u8]) -> Result<T, CheckpointError> {
-    let damaged = CheckpointError::Damaged;
-    let (len, tail) = rest.split_first_chunk::<4>().ok_or(damaged("cut short"))?;
-    let (crc, tail) = tail.split_first_chunk::<4>().ok_or(damaged("cut short"))?;
-    let (body, tail) =
-        tail.split_at_checked(u32::from_le_bytes(*len) as usize).ok_or(damaged("cut short"))?;
-    if crc32c::crc32c(body) != u32::from_le_bytes(*crc) {
-        return Err(damaged("a section does not match its checksum"));
+/// One section as it stands in the file.
+struct Section<'b> {
+    crc: u32,
+    body: &'b [u8],
+}
+
+impl<'b> Section<'b> {
+    /// Takes the next section off.
+    fn cut(rest: &mut &'b [u8]) -> Result<Self, CheckpointError> {
+        let damaged = CheckpointError::Damaged("cut short");
+        let (len, tail) = rest.split_first_chunk::<4>().ok_or_else(|| damaged.clone())?;
+        let (crc, tail) = tail.split_first_chunk::<4>().ok_or_else(|| damaged.clone())?;
+        let (body, tail) = tail.split_at_checked(u32::from_le_bytes(*len) as usize).ok_or(damaged)?;
+        *rest = tail;
+        Ok(Self { crc: u32::from_le_bytes(*crc), body })
     }
-    *rest = tail;
-    postcard::from_bytes(body).map_err(|_| damaged("a section does not decode"))
+
+    fn decode<T: DeserializeOwned>(&self) -> Result<T, CheckpointError> {
+        if crc32c::crc32c(self.body) != self.crc {
+            return Err(CheckpointError::Damaged("a section does not match its checksum"));
+        }
+        postcard::from_bytes(self.body).map_err(|_| CheckpointError::Damaged("a section does not decode"))
+    }
 }
 
 #[cfg(test)]
@@ -195,9 +251,15 @@ mod tests {
         let current = ledger.checkpoint(7).bytes;
         let mut rest = &current[10..];
         for _ in 0..SHARDS {
-            append(&mut bytes, &section::<ShardImage>(&mut rest).unwrap().into_version_one());
+            append(
+                &mut bytes,
+                &Section::cut(&mut rest).unwrap().decode::<ShardImage>().unwrap().into_version_one(),
+            );
         }
-        append(&mut bytes, &section::<TailImage>(&mut rest).unwrap().into_version_one());
+        append(
+            &mut bytes,
+            &Section::cut(&mut rest).unwrap().decode::<TailImage>().unwrap().into_version_one(),
+        );
         bytes
     }
 

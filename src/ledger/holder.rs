@@ -149,6 +149,8 @@ pub struct Reservation {
     pub space: Arc<Space>,
     /// Pool it was chosen from; nil when none accounts for it.
     pub pool: PoolId,
+    /// Whether it stands for what another node granted (FIELD R5): whoever is answered with it here says so in a record.
+    pub foreign: bool,
     /// How far it has come.
     pub stage: Stage,
     /// When it was chosen, or its record last decided.

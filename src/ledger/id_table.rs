@@ -52,10 +52,23 @@ impl<V> IdTable<V> {
             if room {
                 return free;
             }
-            self.grow();
+            self.grow(self.places.len() * 2);
             self.find(key).unwrap_or_else(|free| free)
         });
         &mut self.places[at].get_or_insert_with(|| (key, V::default())).1
+    }
+
+    /// Makes room for `more` ids.
+    pub(super) fn reserve(&mut self, more: usize) {
+        let places = ((self.taken + more) * 4).div_ceil(3).next_power_of_two();
+        if places > self.places.len() {
+            self.grow(places);
+        }
+    }
+
+    /// How many ids there are.
+    pub(super) const fn len(&self) -> usize {
+        self.taken
     }
 
     /// Forgets an id.
@@ -119,8 +132,8 @@ impl<V> IdTable<V> {
         spread(key) as usize & self.places.len().saturating_sub(1)
     }
 
-    fn grow(&mut self) {
-        let places = (self.places.len() * 2).max(PLACES_MIN);
+    fn grow(&mut self, places: usize) {
+        let places = places.max(PLACES_MIN);
         let before = std::mem::replace(&mut self.places, (0..places).map(|_| None).collect());
         for entry in before.into_iter().flatten() {
             let (Ok(at) | Err(at)) = self.find(entry.0);
@@ -180,6 +193,7 @@ mod tests {
                         model.insert(id, number);
                     }
                     2 => prop_assert_eq!(table.remove(id), model.remove(&id)),
+                    3 if number % 4 == 0 => table.reserve(usize::from(number)),
                     _ => {
                         let keep = |id: u128| (id >> 60) % 5 != u128::from(number % 5);
                         let mut shown = Vec::new();
@@ -199,7 +213,7 @@ mod tests {
                 let mut all: Vec<u128> = table.iter().map(|(id, _)| id).collect();
                 all.sort_unstable();
                 prop_assert_eq!(all, model.keys().copied().collect::<Vec<_>>());
-                prop_assert_eq!(table.taken, model.len());
+                prop_assert_eq!(table.len(), model.len());
             }
         }
     }

@@ -14,13 +14,13 @@ use crate::snapshot::types::Space;
 use crate::time::Stamp;
 
 /// A shard, with grants as one version of the checkpoint has them.
-#[derive(Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct ShardImage<G = GrantImage> {
     pub(super) applied: u64,
     pub(super) holders: Vec<(Holder, Vec<SlotImage<G>>)>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct SlotImage<G = GrantImage> {
     pub(super) number: u8,
     owner: Owner,
@@ -29,7 +29,7 @@ pub(super) struct SlotImage<G = GrantImage> {
 }
 
 /// A grant, since version 2.
-#[derive(Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct GrantImage {
     facts: GrantImageV1,
     foreign: bool,
@@ -43,7 +43,7 @@ impl From<GrantImageV1> for GrantImage {
 }
 
 /// A grant, as of version 1.
-#[derive(Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct GrantImageV1 {
     prefix: Prefix,
     role: Role,
@@ -62,7 +62,7 @@ pub(super) struct GrantImageV1 {
     sequence: u64,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct SessionImage {
     id: SessionId,
     tenant: TenantId,
@@ -260,6 +260,12 @@ fn restored_session(image: SessionImage) -> Session {
 
 #[cfg(test)]
 impl ShardImage {
+    /// The latest stamp that any grant was opened or renewed at.
+    pub(super) fn newest_grant(&self) -> u64 {
+        let slots = self.holders.iter().flat_map(|(_, slots)| slots);
+        slots.flat_map(|slot| &slot.grants).map(|grant| grant.answered_at).max().unwrap_or(0)
+    }
+
     pub(super) fn into_version_one(self) -> ShardImage<GrantImageV1> {
         let slot = |slot: SlotImage| SlotImage {
             number: slot.number,

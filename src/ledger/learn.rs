@@ -155,12 +155,14 @@ impl Ledger {
         }
         if !is_live {
             let pool = pool.map_or_else(PoolId::default, |pool| pool.id);
+            let foreign = slot.reservation_of(space, record.prefix).is_none();
             slot.reserve(space, (record.role, record.prefix, pool), at);
             // Answered with, though not by this node: nobody else's even if the record is lost.
             if let Some(reserved) =
                 slot.reservation_of(space, record.prefix).and_then(|found| slot.reserved.get_mut(found))
             {
                 reserved.answered(record.ends_at);
+                reserved.foreign = foreign;
             }
         }
         origin.learned(at, Fact::Grant(Box::new(fact))).into()

@@ -103,6 +103,7 @@ impl Ledger {
             role: want.role,
             space: Arc::clone(request.space),
             pool,
+            foreign: false,
             stage: Stage::Offered(until),
             since: request.now,
             records: SmallVec::new(),

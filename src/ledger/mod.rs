@@ -21,6 +21,8 @@ mod admit;
 mod apart;
 mod apply;
 mod checkpoint;
+mod choose;
+mod copying;
 mod find;
 mod hold;
 pub mod holder;
@@ -60,6 +62,7 @@ pub use pool::{PoolCounts, PoolLedger};
 pub use view::HolderView;
 
 use apart::Apart;
+use copying::Copying;
 use find::PoolSet;
 use id_table::IdTable;
 use pool::SpreadMap;
@@ -78,6 +81,8 @@ struct Shard {
     holders: IdTable<HolderState>,
     /// Sequence of the last journal record applied to this shard.
     applied: u64,
+    /// What a checkpoint that is copying the shard must not miss.
+    copying: Option<Box<Copying>>,
 }
 
 /// Counters of what the ledger met, for metrics.
@@ -108,6 +113,8 @@ pub struct Ledger {
     /// Sequence up to which each other node's journal is known (FIELD R5).
     learned: Mutex<BTreeMap<u16, u64>>,
     feed_read_at: AtomicU64,
+    /// Held by whoever makes a checkpoint: shards are copied for one at a time.
+    checkpointing: Mutex<()>,
     counters: LedgerCounters,
 }
 
@@ -131,6 +138,7 @@ impl Ledger {
             newest: AtomicU64::new(0),
             learned: Mutex::new(BTreeMap::new()),
             feed_read_at: AtomicU64::new(0),
+            checkpointing: Mutex::new(()),
             counters: LedgerCounters::default(),
         }
     }

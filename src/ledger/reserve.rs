@@ -197,6 +197,7 @@ impl Slot {
                 role,
                 space: Arc::clone(space),
                 pool,
+                foreign: false,
                 stage: Stage::Waiting,
                 since,
                 records: smallvec![since],
@@ -205,6 +206,7 @@ impl Slot {
         };
         let known = &mut self.reserved[found];
         let before = known.clone();
+        known.foreign = false;
         known.since = since;
         known.records.push(since);
         if matches!(known.stage, Stage::Offered(_)) {

@@ -29,15 +29,16 @@ macro_rules! migration {
     };
 }
 
-static MIGRATIONS: [Migration; 4] = [
+static MIGRATIONS: [Migration; 5] = [
     migration!(1, "objects", "0001_objects.sql"),
     migration!(2, "observed", "0002_observed.sql"),
     migration!(3, "installation", "0003_installation.sql"),
     migration!(4, "feed", "0004_feed.sql"),
+    migration!(5, "session_trees", "0005_session_trees.sql"),
 ];
 
 /// Newest schema version that this program knows.
-pub const KNOWN: i64 = 4;
+pub const KNOWN: i64 = 5;
 
 /// Advisory lock of PostgreSQL under which schemas are changed: "lastmile" in ASCII.
 const LOCK: i64 = 0x6c61_7374_6d69_6c65;

@@ -8,6 +8,7 @@
 //! taken by updating the counter row as the transaction's last statement, so seq order is commit order; secrets reach
 //! storage sealed and leave it sealed. What is done to a token or a clock has its audit row and its seq, too.
 
+mod bulk;
 mod commit;
 mod commit_sql;
 mod database;

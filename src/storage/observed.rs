@@ -7,13 +7,14 @@
 use serde::{Deserialize, Serialize};
 
 use super::StorageError;
+use super::bulk::Bulk;
 use super::commit::write_rows;
 use super::observed_rows::{StoredAddress, StoredBinding, StoredGrant, StoredSession, addresses};
 use super::observed_sql as sql;
 use super::rows::encode;
 use super::statement::Connection;
 use crate::limits::STORAGE_WRITE_ROWS_MAX;
-use crate::model::observed::{GrantRow, ObservedBatch};
+use crate::model::observed::{GrantRow, ObservedBatch, SessionRow};
 
 #[derive(Serialize, Deserialize)]
 struct Position {
@@ -36,8 +37,10 @@ pub(super) async fn apply(
     if batch.after != stored {
         return Err(StorageError::Gap { node: batch.node, expected: batch.after, actual: stored });
     }
-    let bindings: Vec<StoredBinding<'_>> = batch.bindings.iter().map(StoredBinding::from).collect();
-    write_rows(connection, &sql::INSERT_BINDINGS, &bindings).await?;
+    for piece in batch.bindings.chunks(STORAGE_WRITE_ROWS_MAX) {
+        let rows: Vec<StoredBinding<'_>> = piece.iter().map(StoredBinding::from).collect();
+        connection.write(&sql::INSERT_BINDINGS, &rows).await?;
+    }
     apply_sessions(connection, batch).await?;
     apply_grants(connection, batch).await?;
     position.sequence = batch.through;
@@ -46,15 +49,37 @@ pub(super) async fn apply(
 }
 
 async fn apply_sessions(connection: &mut Connection<'_>, batch: &ObservedBatch) -> Result<(), StorageError> {
-    for piece in batch.sessions.chunks(STORAGE_WRITE_ROWS_MAX) {
-        let rows: Result<Vec<StoredSession<'_>>, StorageError> =
-            piece.iter().map(StoredSession::new).collect();
-        let input = encode(&rows?)?;
-        connection.run(&sql::FORGET_ADDRESSES, input.clone()).await?;
-        connection.run(&sql::UPSERT_SESSIONS, input).await?;
-        // Which rows were newer shows in the row itself: it now carries their position.
-        let found: Vec<StoredAddress> = piece.iter().flat_map(addresses).collect();
-        write_rows(connection, &sql::INSERT_ADDRESSES, &found).await?;
+    let (live, ended): (Vec<&SessionRow>, Vec<&SessionRow>) =
+        batch.sessions.iter().partition(|row| row.stopped_at.is_none());
+    for (rows, known) in [(live, &sql::REPORT_SESSIONS), (ended, &sql::END_SESSIONS)] {
+        for piece in rows.chunks(STORAGE_WRITE_ROWS_MAX) {
+            let rows: Result<Vec<StoredSession<'_>>, StorageError> =
+                piece.iter().map(|row| StoredSession::new(row)).collect();
+            write_sessions(connection, &rows?, known).await?;
+            let found: Vec<StoredAddress> = piece.iter().flat_map(|row| addresses(row)).collect();
+            connection.write(&sql::INSERT_ADDRESSES, &found).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes sessions from the usual to the rare: new ones, those of which `known` writes all that changed, any other.
+async fn write_sessions(
+    connection: &mut Connection<'_>,
+    rows: &[StoredSession<'_>],
+    known: &Bulk,
+) -> Result<(), StorageError> {
+    let left = match connection {
+        Connection::Sqlite(_) => connection.write(&sql::INSERT_SESSIONS, rows).await?,
+        // There an update costs no more than an insert that finds the row, and each statement is a round trip.
+        Connection::Postgres(_) => vec![rows],
+    };
+    for rows in left {
+        for rows in connection.write(known, rows).await? {
+            // Written rows are passed over from now on: what is stored is not older.
+            connection.run(&sql::FORGET_ADDRESSES, encode(&rows)?).await?;
+            connection.write(&sql::REPLACE_SESSIONS, rows).await?;
+        }
     }
     Ok(())
 }
@@ -62,10 +87,19 @@ async fn apply_sessions(connection: &mut Connection<'_>, batch: &ObservedBatch) 
 async fn apply_grants(connection: &mut Connection<'_>, batch: &ObservedBatch) -> Result<(), StorageError> {
     let is_free = |row: &&GrantRow| row.state == "free";
     let freed: Vec<StoredGrant<'_>> = batch.grants.iter().filter(is_free).map(StoredGrant::from).collect();
-    let held: Vec<StoredGrant<'_>> =
-        batch.grants.iter().filter(|row| !is_free(row)).map(StoredGrant::from).collect();
+    let held: Vec<&GrantRow> = batch.grants.iter().filter(|row| !is_free(row)).collect();
     write_rows(connection, &sql::FREE_GRANTS, &freed).await?;
-    write_rows(connection, &sql::UPSERT_GRANTS, &held).await
+    for piece in held.chunks(STORAGE_WRITE_ROWS_MAX) {
+        let rows: Vec<StoredGrant<'_>> = piece.iter().map(|row| StoredGrant::from(*row)).collect();
+        let left = match connection {
+            Connection::Sqlite(_) => connection.write(&sql::INSERT_GRANTS, &rows).await?,
+            Connection::Postgres(_) => vec![rows.as_slice()],
+        };
+        for rows in left {
+            connection.write(&sql::UPSERT_GRANTS, rows).await?;
+        }
+    }
+    Ok(())
 }
 
 /// The position stored for a node; 0 when none is.
@@ -93,6 +127,8 @@ pub(super) async fn purge(
     if left == 0 {
         return Ok(bindings);
     }
-    let sessions = connection.run(&sql::PURGE_SESSIONS, encode(&PurgeInput { day, limit: left })?).await?;
+    let input = encode(&PurgeInput { day, limit: left })?;
+    connection.run(&sql::PURGE_ADDRESSES, input.clone()).await?;
+    let sessions = connection.run(&sql::PURGE_SESSIONS, input).await?;
     Ok(bindings + sessions)
 }

@@ -5,8 +5,10 @@
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
+use sqlx::error::BoxDynError;
 
 use super::StorageError;
+use super::bulk::{BulkRow, Values};
 use super::rows::{Hex16, HexBytes, Millis, clean, damaged, decode, encode, inner};
 use crate::ids::{NasId, NetworkId, PoolId, ServiceId, SessionId, TenantId};
 use crate::model::observed::{BindingAction, BindingRow, GrantRow, SessionRow};
@@ -57,6 +59,28 @@ impl<'a> From<&'a BindingRow> for StoredBinding<'a> {
             session: row.session.map(|session| session.0.into()),
             evidence: clean(&row.evidence),
         }
+    }
+}
+
+impl BulkRow for StoredBinding<'_> {
+    fn give(&self, values: &mut Values) -> Result<(), BoxDynError> {
+        values.number(self.day.into())?;
+        values.number(self.node.into())?;
+        values.number(self.sequence)?;
+        values.number(self.part.into())?;
+        values.number(self.at.0)?;
+        values.wide(self.tenant.0)?;
+        values.text(&self.vrf)?;
+        values.wide(self.first.0)?;
+        values.number(self.len.into())?;
+        values.text(&self.action)?;
+        values.wide(self.service.0)?;
+        values.number(self.slot.into())?;
+        values.bytes(self.mac.as_ref().map(HexBytes::bytes))?;
+        values.text(&self.line)?;
+        values.wide_or_null(self.nas.map(|nas| nas.0))?;
+        values.wide_or_null(self.session.map(|session| session.0))?;
+        values.text(&self.evidence)
     }
 }
 
@@ -140,7 +164,37 @@ impl<'a> StoredSession<'a> {
             sequence: row.sequence.cast_signed(),
         })
     }
+}
 
+impl BulkRow for StoredSession<'_> {
+    fn give(&self, values: &mut Values) -> Result<(), BoxDynError> {
+        values.wide(self.tenant.0)?;
+        values.wide(self.id.0)?;
+        values.number(self.day.into())?;
+        values.wide(self.service.0)?;
+        values.number(self.slot.into())?;
+        values.wide(self.nas.0)?;
+        values.text(&self.acct_session_id)?;
+        values.text(&self.login)?;
+        values.bytes(self.mac.as_ref().map(HexBytes::bytes))?;
+        values.text(&self.addresses)?;
+        values.text(&self.state)?;
+        values.number(self.started_at.0)?;
+        values.number(self.updated_at.0)?;
+        values.number_or_null(self.stopped_at.map(|at| at.0))?;
+        values.text_or_null(self.cause.as_deref())?;
+        values.number(self.octets_in)?;
+        values.number(self.octets_out)?;
+        values.number(self.packets_in)?;
+        values.number(self.packets_out)?;
+        values.number(self.records)?;
+        values.number(self.policy_digest)?;
+        values.number(self.node.into())?;
+        values.number(self.sequence)
+    }
+}
+
+impl StoredSession<'_> {
     fn row(self) -> Result<SessionRow, StorageError> {
         Ok(SessionRow {
             id: SessionId(self.id.into()),
@@ -179,6 +233,17 @@ pub(super) struct StoredAddress {
     len: u8,
     node: u16,
     sequence: i64,
+}
+
+impl BulkRow for StoredAddress {
+    fn give(&self, values: &mut Values) -> Result<(), BoxDynError> {
+        values.wide(self.tenant.0)?;
+        values.wide(self.session.0)?;
+        values.wide(self.first.0)?;
+        values.number(self.len.into())?;
+        values.number(self.node.into())?;
+        values.number(self.sequence)
+    }
 }
 
 /// All addresses of a session.
@@ -243,6 +308,31 @@ impl<'a> From<&'a GrantRow> for StoredGrant<'a> {
             updated_at: row.updated_at.into(),
             record: row.record.as_deref().map(|record| HexBytes(record.into())),
         }
+    }
+}
+
+impl BulkRow for StoredGrant<'_> {
+    fn give(&self, values: &mut Values) -> Result<(), BoxDynError> {
+        values.wide(self.tenant.0)?;
+        values.wide(self.first.0)?;
+        values.number(self.len.into())?;
+        values.text(&self.vrf)?;
+        values.text(&self.state)?;
+        values.wide(self.service.0)?;
+        values.number(self.slot.into())?;
+        values.wide_or_null(self.pool.map(|pool| pool.0))?;
+        values.wide_or_null(self.network.map(|network| network.0))?;
+        values.bytes(self.mac.as_ref().map(HexBytes::bytes))?;
+        values.text(&self.line)?;
+        values.wide_or_null(self.via.map(|via| via.0))?;
+        values.wide_or_null(self.session.map(|session| session.0))?;
+        values.number_or_null(self.lease_ends_at.map(|at| at.0))?;
+        values.number(self.since.0)?;
+        values.number(self.policy_digest)?;
+        values.number(self.node.into())?;
+        values.number(self.sequence)?;
+        values.number(self.updated_at.0)?;
+        values.bytes(self.record.as_ref().map(HexBytes::bytes))
     }
 }
 

@@ -1,6 +1,88 @@
 //! The statements that apply observed state and purge history.
 
+use super::bulk::{Bulk, for_rows};
 use super::statement::Statement;
+
+/// Whether the row given is newer than the one stored: of one node by sequence, of two by time.
+macro_rules! newer {
+    ($stored:literal, $given:literal) => {
+        concat!(
+            "CASE WHEN ",
+            $stored,
+            ".node = ",
+            $given,
+            ".node THEN ",
+            $given,
+            ".sequence > ",
+            $stored,
+            ".sequence
+               ELSE (",
+            $given,
+            ".updated_at, ",
+            $given,
+            ".node) > (",
+            $stored,
+            ".updated_at, ",
+            $stored,
+            ".node) END"
+        )
+    };
+}
+
+macro_rules! session_columns {
+    () => {
+        "INTO session (tenant, id, day, service, slot, nas, acct_session_id, login, mac,
+           addresses, state, started_at, updated_at, stopped_at, cause, octets_in, octets_out, packets_in,
+           packets_out, records, policy_digest, node, sequence) "
+    };
+}
+
+/// What every report of a session changes, and no index has.
+macro_rules! session_reported {
+    () => {
+        "slot = excluded.slot, nas = excluded.nas, acct_session_id = excluded.acct_session_id,
+           login = excluded.login, updated_at = excluded.updated_at, stopped_at = excluded.stopped_at,
+           cause = excluded.cause, octets_in = excluded.octets_in, octets_out = excluded.octets_out,
+           packets_in = excluded.packets_in, packets_out = excluded.packets_out, records = excluded.records,
+           policy_digest = excluded.policy_digest, node = excluded.node, sequence = excluded.sequence"
+    };
+}
+
+macro_rules! session_stays {
+    () => {
+        "session.service = excluded.service AND session.mac IS NOT DISTINCT FROM excluded.mac
+           AND session.day = excluded.day AND session.started_at = excluded.started_at
+           AND session.addresses = excluded.addresses"
+    };
+}
+
+macro_rules! sessions {
+    ($doing:literal, $then:expr) => {
+        Bulk {
+            doing: $doing,
+            sqlite: for_rows!(
+                concat!("INSERT OR FAIL ", session_columns!(), "VALUES "),
+                "(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+                concat!(" ON CONFLICT (tenant, id) DO ", $then)
+            ),
+            postgres: concat!(
+                "INSERT ",
+                session_columns!(),
+                "SELECT decode(i.tenant, 'hex'), decode(i.id, 'hex'), i.day, decode(i.service, 'hex'), i.slot,
+                   decode(i.nas, 'hex'), i.acct_session_id, i.login, decode(i.mac, 'hex'), i.addresses, i.state,
+                   i.started_at, i.updated_at, i.stopped_at, i.cause, i.octets_in, i.octets_out, i.packets_in,
+                   i.packets_out, i.records, i.policy_digest, i.node, i.sequence
+                 FROM json_to_recordset($1::json) AS i(tenant text, id text, day bigint, service text,
+                   slot bigint, nas text, acct_session_id text, login text, mac text, addresses text, state text,
+                   started_at bigint, updated_at bigint, stopped_at bigint, cause text, octets_in bigint,
+                   octets_out bigint, packets_in bigint, packets_out bigint, records bigint,
+                   policy_digest bigint, node bigint, sequence bigint)
+                 ON CONFLICT (tenant, id) DO ",
+                $then
+            ),
+        }
+    };
+}
 
 pub(super) const OPEN_POSITION: Statement = Statement {
     doing: "opening a journal position",
@@ -29,16 +111,14 @@ pub(super) const POSITION: Statement = Statement {
     postgres: "SELECT coalesce((SELECT sequence FROM applied WHERE node = ($1::jsonb->>'node')::bigint), 0), ''",
 };
 
-pub(super) const INSERT_BINDINGS: Statement = Statement {
+pub(super) const INSERT_BINDINGS: Bulk = Bulk {
     doing: "writing bindings",
-    sqlite: "INSERT INTO binding (day, node, sequence, part, at, tenant, vrf, first, len, action,
-               service, slot, mac, line, nas, session, evidence)
-             SELECT value->>'day', value->>'node', value->>'sequence', value->>'part', value->>'at',
-               unhex(value->>'tenant'), value->>'vrf', unhex(value->>'first'), value->>'len', value->>'action',
-               unhex(value->>'service'), value->>'slot', unhex(value->>'mac'), value->>'line',
-               unhex(value->>'nas'), unhex(value->>'session'), value->>'evidence'
-             FROM jsonb_each(?1) WHERE true
-             ON CONFLICT DO NOTHING",
+    sqlite: for_rows!(
+        "INSERT OR FAIL INTO binding (day, node, sequence, part, at, tenant, vrf, first, len, action,
+           service, slot, mac, line, nas, session, evidence) VALUES ",
+        "(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+        " ON CONFLICT DO NOTHING"
+    ),
     postgres: "INSERT INTO binding (day, node, sequence, part, at, tenant, vrf, first, len, action,
                  service, slot, mac, line, nas, session, evidence)
                SELECT i.day, i.node, i.sequence, i.part, i.at, decode(i.tenant, 'hex'), i.vrf,
@@ -50,54 +130,50 @@ pub(super) const INSERT_BINDINGS: Statement = Statement {
                ON CONFLICT DO NOTHING",
 };
 
-/// Replaces older rows only.
-pub(super) const UPSERT_SESSIONS: Statement = Statement {
-    doing: "writing sessions",
-    sqlite: "INSERT INTO session (tenant, id, day, service, slot, nas, acct_session_id, login, mac,
-               addresses, state, started_at, updated_at, stopped_at, cause, octets_in, octets_out, packets_in,
-               packets_out, records, policy_digest, node, sequence)
-             SELECT unhex(value->>'tenant'), unhex(value->>'id'), value->>'day', unhex(value->>'service'),
-               value->>'slot', unhex(value->>'nas'), value->>'acct_session_id', value->>'login',
-               unhex(value->>'mac'), value->>'addresses', value->>'state', value->>'started_at',
-               value->>'updated_at', value->>'stopped_at', value->>'cause', value->>'octets_in',
-               value->>'octets_out', value->>'packets_in', value->>'packets_out', value->>'records',
-               value->>'policy_digest', value->>'node', value->>'sequence'
-             FROM jsonb_each(?1) WHERE true
-             ON CONFLICT (tenant, id) DO UPDATE SET day = excluded.day,
-               service = excluded.service, slot = excluded.slot, nas = excluded.nas,
-               acct_session_id = excluded.acct_session_id, login = excluded.login, mac = excluded.mac,
-               addresses = excluded.addresses, state = excluded.state, started_at = excluded.started_at,
-               updated_at = excluded.updated_at, stopped_at = excluded.stopped_at, cause = excluded.cause,
-               octets_in = excluded.octets_in, octets_out = excluded.octets_out,
-               packets_in = excluded.packets_in, packets_out = excluded.packets_out, records = excluded.records,
-               policy_digest = excluded.policy_digest, node = excluded.node, sequence = excluded.sequence
-             WHERE CASE WHEN session.node = excluded.node THEN excluded.sequence > session.sequence
-               ELSE (excluded.updated_at, excluded.node) > (session.updated_at, session.node) END",
-    postgres: "INSERT INTO session (tenant, id, day, service, slot, nas, acct_session_id, login, mac,
-                 addresses, state, started_at, updated_at, stopped_at, cause, octets_in, octets_out, packets_in,
-                 packets_out, records, policy_digest, node, sequence)
-               SELECT decode(i.tenant, 'hex'), decode(i.id, 'hex'), i.day, decode(i.service, 'hex'), i.slot,
-                 decode(i.nas, 'hex'), i.acct_session_id, i.login, decode(i.mac, 'hex'), i.addresses, i.state,
-                 i.started_at, i.updated_at, i.stopped_at, i.cause, i.octets_in, i.octets_out, i.packets_in,
-                 i.packets_out, i.records, i.policy_digest, i.node, i.sequence
-               FROM json_to_recordset($1::json) AS i(tenant text, id text, day bigint, service text,
-                 slot bigint, nas text, acct_session_id text, login text, mac text, addresses text, state text,
-                 started_at bigint, updated_at bigint, stopped_at bigint, cause text, octets_in bigint,
-                 octets_out bigint, packets_in bigint, packets_out bigint, records bigint, policy_digest bigint,
-                 node bigint, sequence bigint)
-               ON CONFLICT (tenant, id) DO UPDATE SET day = excluded.day,
-               service = excluded.service, slot = excluded.slot, nas = excluded.nas,
-               acct_session_id = excluded.acct_session_id, login = excluded.login, mac = excluded.mac,
-               addresses = excluded.addresses, state = excluded.state, started_at = excluded.started_at,
-               updated_at = excluded.updated_at, stopped_at = excluded.stopped_at, cause = excluded.cause,
-               octets_in = excluded.octets_in, octets_out = excluded.octets_out,
-               packets_in = excluded.packets_in, packets_out = excluded.packets_out, records = excluded.records,
-               policy_digest = excluded.policy_digest, node = excluded.node, sequence = excluded.sequence
-             WHERE CASE WHEN session.node = excluded.node THEN excluded.sequence > session.sequence
-               ELSE (excluded.updated_at, excluded.node) > (session.updated_at, session.node) END",
-};
+/// Writes sessions that nothing is known of yet. By far the cheapest for SQLite, where an update of many rows copies every
+/// page aside first.
+pub(super) const INSERT_SESSIONS: Bulk = sessions!("writing new sessions", "NOTHING");
 
-/// Removes the addresses of sessions that are about to be replaced by rows with other ones; nearly always they are the same.
+/// Writes what live sessions report: one entry in the tree of rows each, none in an index. Passes over rows that are older
+/// than what is stored, and those that change more.
+pub(super) const REPORT_SESSIONS: Bulk = sessions!(
+    "writing reports of sessions",
+    concat!(
+        "UPDATE SET ",
+        session_reported!(),
+        " WHERE session.state = excluded.state AND ",
+        session_stays!(),
+        " AND ",
+        newer!("session", "excluded")
+    )
+);
+
+/// The same for sessions that ended.
+pub(super) const END_SESSIONS: Bulk = sessions!(
+    "writing ends of sessions",
+    concat!(
+        "UPDATE SET state = excluded.state, ",
+        session_reported!(),
+        " WHERE ",
+        session_stays!(),
+        " AND ",
+        newer!("session", "excluded")
+    )
+);
+
+/// Replaces older rows only, whatever changed.
+pub(super) const REPLACE_SESSIONS: Bulk = sessions!(
+    "replacing sessions",
+    concat!(
+        "UPDATE SET state = excluded.state, day = excluded.day, service = excluded.service, mac = excluded.mac,
+           addresses = excluded.addresses, started_at = excluded.started_at, ",
+        session_reported!(),
+        " WHERE ",
+        newer!("session", "excluded")
+    )
+);
+
+/// Removes the addresses of sessions that are about to be replaced by rows with other ones.
 pub(super) const FORGET_ADDRESSES: Statement = Statement {
     doing: "replacing addresses of sessions",
     sqlite: "DELETE FROM session_address WHERE (tenant, session) IN (
@@ -115,14 +191,17 @@ pub(super) const FORGET_ADDRESSES: Statement = Statement {
                ELSE (i.updated_at, i.node) > (s.updated_at, s.node) END",
 };
 
-pub(super) const INSERT_ADDRESSES: Statement = Statement {
+/// Which sessions took their row shows in the row itself: it carries the position of the address.
+pub(super) const INSERT_ADDRESSES: Bulk = Bulk {
     doing: "writing addresses of sessions",
-    sqlite: "INSERT INTO session_address (tenant, first, len, session)
-             SELECT s.tenant, unhex(i.value->>'first'), i.value->>'len', s.id
-             FROM jsonb_each(?1) i CROSS JOIN session s
-             ON s.tenant = unhex(i.value->>'tenant') AND s.id = unhex(i.value->>'session')
-             AND s.node = i.value->>'node' AND s.sequence = i.value->>'sequence'
-             WHERE true ON CONFLICT DO NOTHING",
+    sqlite: for_rows!(
+        "INSERT OR FAIL INTO session_address (tenant, first, len, session)
+           SELECT s.tenant, i.column3, i.column4, s.id FROM (VALUES ",
+        "(?,?,?,?,?,?)",
+        ") i CROSS JOIN session s ON s.tenant = i.column1 AND s.id = i.column2
+           AND s.node = i.column5 AND s.sequence = i.column6
+           WHERE true ON CONFLICT DO NOTHING"
+    ),
     postgres: "INSERT INTO session_address (tenant, first, len, session)
                SELECT s.tenant, decode(i.first, 'hex'), i.len, s.id
                FROM json_to_recordset($1::json) AS i(tenant text, session text, first text, len bigint,
@@ -132,46 +211,58 @@ pub(super) const INSERT_ADDRESSES: Statement = Statement {
                ON CONFLICT DO NOTHING",
 };
 
-/// Replaces older rows only: of two nodes, those whose record was decided earlier.
-pub(super) const UPSERT_GRANTS: Statement = Statement {
-    doing: "writing grants",
-    sqlite: "INSERT INTO grant_now (tenant, first, len, vrf, state, service, slot, pool, network, mac,
-               line, via, session, lease_ends_at, since, policy_digest, node, sequence,
-               updated_at, record)
-             SELECT unhex(value->>'tenant'), unhex(value->>'first'), value->>'len', value->>'vrf',
-               value->>'state', unhex(value->>'service'), value->>'slot', unhex(value->>'pool'),
-               unhex(value->>'network'), unhex(value->>'mac'), value->>'line', unhex(value->>'via'),
-               unhex(value->>'session'), value->>'lease_ends_at', value->>'since', value->>'policy_digest',
-               value->>'node', value->>'sequence', value->>'updated_at', unhex(value->>'record')
-             FROM jsonb_each(?1) WHERE true
-             ON CONFLICT (tenant, first, len, vrf) DO UPDATE SET state = excluded.state,
+macro_rules! grant_columns {
+    () => {
+        "INTO grant_now (tenant, first, len, vrf, state, service, slot, pool, network, mac, line, via,
+           session, lease_ends_at, since, policy_digest, node, sequence, updated_at, record) "
+    };
+}
+
+macro_rules! grant_conflict {
+    () => {
+        concat!(
+            " ON CONFLICT (tenant, first, len, vrf) DO UPDATE SET state = excluded.state,
                service = excluded.service, slot = excluded.slot, pool = excluded.pool,
                network = excluded.network, mac = excluded.mac, line = excluded.line, via = excluded.via,
                session = excluded.session, lease_ends_at = excluded.lease_ends_at, since = excluded.since,
                policy_digest = excluded.policy_digest, node = excluded.node, sequence = excluded.sequence,
                updated_at = excluded.updated_at, record = excluded.record
-             WHERE CASE WHEN grant_now.node = excluded.node THEN excluded.sequence > grant_now.sequence
-               ELSE (excluded.updated_at, excluded.node) > (grant_now.updated_at, grant_now.node) END",
-    postgres: "INSERT INTO grant_now (tenant, first, len, vrf, state, service, slot, pool, network, mac,
-                 line, via, session, lease_ends_at, since, policy_digest, node, sequence,
-                 updated_at, record)
-               SELECT decode(i.tenant, 'hex'), decode(i.first, 'hex'), i.len, i.vrf, i.state,
+             WHERE ",
+            newer!("grant_now", "excluded")
+        )
+    };
+}
+
+macro_rules! grants {
+    ($then:expr) => { Bulk {
+    doing: "writing grants",
+    sqlite: for_rows!(
+        concat!("INSERT OR FAIL ", grant_columns!(), "VALUES "),
+        "(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+        $then
+    ),
+    postgres: concat!(
+        "INSERT ",
+        grant_columns!(),
+        "SELECT decode(i.tenant, 'hex'), decode(i.first, 'hex'), i.len, i.vrf, i.state,
                  decode(i.service, 'hex'), i.slot, decode(i.pool, 'hex'), decode(i.network, 'hex'),
                  decode(i.mac, 'hex'), i.line, decode(i.via, 'hex'), decode(i.session, 'hex'), i.lease_ends_at,
                  i.since, i.policy_digest, i.node, i.sequence, i.updated_at, decode(i.record, 'hex')
                FROM json_to_recordset($1::json) AS i(tenant text, first text, len bigint, vrf text,
                  state text, service text, slot bigint, pool text, network text, mac text, line text, via text,
                  session text, lease_ends_at bigint, since bigint, policy_digest bigint, node bigint,
-                 sequence bigint, updated_at bigint, record text)
-               ON CONFLICT (tenant, first, len, vrf) DO UPDATE SET state = excluded.state,
-               service = excluded.service, slot = excluded.slot, pool = excluded.pool,
-               network = excluded.network, mac = excluded.mac, line = excluded.line, via = excluded.via,
-               session = excluded.session, lease_ends_at = excluded.lease_ends_at, since = excluded.since,
-               policy_digest = excluded.policy_digest, node = excluded.node, sequence = excluded.sequence,
-               updated_at = excluded.updated_at, record = excluded.record
-             WHERE CASE WHEN grant_now.node = excluded.node THEN excluded.sequence > grant_now.sequence
-               ELSE (excluded.updated_at, excluded.node) > (grant_now.updated_at, grant_now.node) END",
-};
+                 sequence bigint, updated_at bigint, record text)",
+        $then
+    ),
+}
+    };
+}
+
+/// Writes grants of prefixes that nothing is known of yet.
+pub(super) const INSERT_GRANTS: Bulk = grants!(" ON CONFLICT DO NOTHING");
+
+/// Replaces older rows only: of two nodes, those whose record was decided earlier.
+pub(super) const UPSERT_GRANTS: Bulk = grants!(grant_conflict!());
 
 /// Removes the rows of addresses that became free, unless what is stored is newer.
 pub(super) const FREE_GRANTS: Statement = Statement {
@@ -200,13 +291,23 @@ pub(super) const PURGE_BINDINGS: Statement = Statement {
                  ORDER BY day, node, sequence, part LIMIT ($1::jsonb->>'limit')::bigint)",
 };
 
-/// The addresses of the sessions go with them.
+/// Before the sessions themselves, and of the same ones.
+pub(super) const PURGE_ADDRESSES: Statement = Statement {
+    doing: "purging addresses of sessions",
+    sqlite: "DELETE FROM session_address WHERE (tenant, session) IN (
+               SELECT tenant, id FROM session WHERE state = 'closed' AND day < ?1->>'day'
+               ORDER BY day, tenant, id LIMIT ?1->>'limit')",
+    postgres: "DELETE FROM session_address WHERE (tenant, session) IN (
+                 SELECT tenant, id FROM session WHERE state = 'closed' AND day < ($1::jsonb->>'day')::bigint
+                 ORDER BY day, tenant, id LIMIT ($1::jsonb->>'limit')::bigint)",
+};
+
 pub(super) const PURGE_SESSIONS: Statement = Statement {
     doing: "purging sessions",
     sqlite: "DELETE FROM session WHERE (tenant, id) IN (
                SELECT tenant, id FROM session WHERE state = 'closed' AND day < ?1->>'day'
-               ORDER BY day LIMIT ?1->>'limit')",
+               ORDER BY day, tenant, id LIMIT ?1->>'limit')",
     postgres: "DELETE FROM session WHERE (tenant, id) IN (
                  SELECT tenant, id FROM session WHERE state = 'closed' AND day < ($1::jsonb->>'day')::bigint
-                 ORDER BY day LIMIT ($1::jsonb->>'limit')::bigint)",
+                 ORDER BY day, tenant, id LIMIT ($1::jsonb->>'limit')::bigint)",
 };

@@ -1,8 +1,7 @@
 //! How values cross into SQL and back: one JSON text in, one JSON text out.
 //!
-//! Every statement takes one JSON document and answers with one, whatever the number of rows: the driver's cost per
-//! bound value and per column would otherwise dominate both bulk writes and the bulk read, and the two dialects share
-//! all of this code. Rows go in as objects with named members and come back as arrays, whose order is the order of
+//! Statements take one JSON document and answer with one, whatever the number of rows, so that the two dialects share
+//! all of this code; what the applier writes into SQLite is the exception (see [`super::bulk`]). Rows go in as objects with named members and come back as arrays, whose order is the order of
 //! the fields here.
 //!
 //! Invariants: ids, addresses and other bytes are hexadecimal text; unsigned 64-bit numbers keep their bits in a
@@ -55,6 +54,13 @@ impl From<Hex16> for Uid {
 /// Any number of bytes as hexadecimal digits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct HexBytes<'a>(pub(super) Cow<'a, [u8]>);
+
+impl HexBytes<'_> {
+    /// The bytes themselves.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
 
 impl Serialize for HexBytes<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

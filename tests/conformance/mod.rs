@@ -43,6 +43,7 @@ checks! {
     observed::only_a_newer_session_row_replaces_an_older_one,
     observed::only_a_newer_grant_row_replaces_or_removes_an_older_one,
     observed::a_node_reads_what_others_wrote_last_in_the_order_of_each_journal,
+    observed::a_batch_mixes_sessions_that_begin_report_end_and_move,
     observed::ten_thousand_rows_apply_as_one_batch,
     observed::purging_takes_bounded_pieces_and_keeps_live_sessions,
     installation::tokens_are_stored_and_revoked_once,

@@ -180,6 +180,44 @@ pub(crate) async fn ten_thousand_rows_apply_as_one_batch(storage: Arc<dyn Storag
     assert_eq!(storage.sessions(TENANT, shared, None, 10_000).await.unwrap().items.len(), 5_000);
 }
 
+pub(crate) async fn a_batch_mixes_sessions_that_begin_report_end_and_move(storage: Arc<dyn Storage>) {
+    const SESSIONS: u64 = 700;
+    let first: Vec<SessionRow> = (1..=SESSIONS).map(|id| session(u128::from(id), id)).collect();
+    storage.apply_observed(ObservedBatch { sessions: first, ..batch(1, 0, SESSIONS) }).await.unwrap();
+    let second: Vec<SessionRow> = (1..=2 * SESSIONS)
+        .map(|id| {
+            let known = session(u128::from(id), SESSIONS + id);
+            let reported = SessionRow { octets_in: id, updated_at: Stamp(NOON + id), ..known.clone() };
+            match id % 4 {
+                0 => SessionRow {
+                    state: "closed".to_owned(),
+                    stopped_at: Some(Stamp(NOON + id)),
+                    cause: Some("User-Request".to_owned()),
+                    ..reported
+                },
+                1 => SessionRow { addresses: vec![prefix("203.0.113.5")], ..reported },
+                2 => SessionRow { mac: Some(Mac([2, 0, 0, 0, 0, 9])), ..reported },
+                _ => reported,
+            }
+        })
+        .collect();
+    let rows = ObservedBatch { sessions: second.clone(), ..batch(1, SESSIONS, 3 * SESSIONS) };
+    storage.apply_observed(rows).await.unwrap();
+    for row in second {
+        assert_eq!(storage.session(TENANT, row.id).await.unwrap(), Some(row));
+    }
+    for (address, holders) in [("192.0.2.1", SESSIONS * 2 * 3 / 4), ("203.0.113.5", SESSIONS / 2)] {
+        let filter = ObservedFilter { prefix: Some(prefix(address)), ..ObservedFilter::default() };
+        let page = storage.sessions(TENANT, filter, None, 10_000).await.unwrap();
+        assert_eq!(page.items.len() as u64, holders, "{address}");
+    }
+    for (state, sessions) in [("closed", SESSIONS / 2), ("live", SESSIONS * 3 / 2)] {
+        let filter = ObservedFilter { state: Some(state.to_owned()), ..ObservedFilter::default() };
+        let page = storage.sessions(TENANT, filter, None, 10_000).await.unwrap();
+        assert_eq!(page.items.len() as u64, sessions, "{state}");
+    }
+}
+
 pub(crate) async fn purging_takes_bounded_pieces_and_keeps_live_sessions(storage: Arc<dyn Storage>) {
     let today = Stamp(NOON).day();
     let mut bindings = Vec::new();

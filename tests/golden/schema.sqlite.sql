@@ -167,13 +167,12 @@ CREATE TABLE session (
     sequence INTEGER NOT NULL,
     PRIMARY KEY (tenant, id)
 ) STRICT, WITHOUT ROWID;
-CREATE TABLE session_address (
+CREATE TABLE "session_address" (
     tenant BLOB NOT NULL,
     first BLOB NOT NULL,
     len INTEGER NOT NULL,
     session BLOB NOT NULL,
-    PRIMARY KEY (tenant, first, len, session),
-    FOREIGN KEY (tenant, session) REFERENCES session (tenant, id) ON DELETE CASCADE
+    PRIMARY KEY (tenant, first, len, session)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE tenant (
     id BLOB NOT NULL PRIMARY KEY,
@@ -208,5 +207,5 @@ CREATE INDEX session_address_by_session ON session_address (tenant, session);
 CREATE INDEX session_by_mac ON session (tenant, mac, started_at, id) WHERE mac IS NOT NULL;
 CREATE INDEX session_by_service ON session (tenant, service, started_at, id);
 CREATE INDEX session_by_start ON session (tenant, started_at, id);
-CREATE INDEX session_by_state ON session (tenant, state, started_at, id);
 CREATE INDEX session_closed_by_day ON session (day) WHERE state = 'closed';
+CREATE INDEX session_open ON session (tenant, state, started_at, id) WHERE state <> 'closed';

@@ -257,8 +257,13 @@ fn what_is_learned_is_answered_with_before_its_record_is_durable() {
     let Lesson::Write(learned) = rig.ledger.learn(1, 1, &record, rig.now) else {
         panic!("nothing to learn of {record:?}");
     };
-    assert_eq!(rig.login(A).unwrap().1, address);
+    let pools = rig.pools.clone();
+    let wants = [Want { role: Role::V4, source: WantSource::Pools(&pools) }];
+    let answer = rig.ask(A, &wants, None, None).unwrap();
+    assert_eq!(answer.addresses[0].prefix, address);
+    assert_eq!(answer.wait_for.len(), 1, "the other node must hear of it");
     rig.commit_records(&[learned]);
+    rig.commit(&answer);
     assert_eq!(rig.live(A.holder), [address]);
 }
 
