@@ -144,11 +144,13 @@ impl Round<'_> {
             Some(pending) => restarted(pending.nas, pending.at),
             // Accepts are volatile: after an unclean stop the last one may be forgotten.
             None if self.now < self.hold_until => None,
+            // The last one gave all of the slot's grants, but no record says so of those assigned by name.
             None => slot
                 .grants
                 .iter()
                 .filter(|grant| grant.live && grant.accepted_until != Stamp::ZERO)
-                .find_map(|grant| restarted(grant.nas, grant.since.max(grant.answered_at))),
+                .max_by_key(|grant| grant.since.max(grant.answered_at))
+                .and_then(|newest| restarted(newest.nas, newest.since.max(newest.answered_at))),
         }
     }
 

@@ -25,6 +25,7 @@ impl World {
         let settled_at = self.now.plus_secs(CONFIRM_WINDOW_SECS);
         self.fold_committed();
         let mut forgotten = 0;
+        let edited = self.pools_edited;
         for client in &mut self.clients {
             let fold = &self.fold;
             // What nobody waited for may be lost: an address had back, an Accept on a grant that another session opened.
@@ -53,10 +54,11 @@ impl World {
                     .chain(online.unsure.iter().map(|(prefix, _)| prefix))
                     .partition(|prefix| known(prefix));
                 forgotten += unsure.len();
-                // What a pool gave before is nobody else's until the pools have settled; assignments by name may change.
+                // What a pool gave before is nobody else's until the pools have settled; assignments by name may change, and
+                // of pools that overlap each has a last holder.
                 let kept = |prefix: &Prefix| {
                     let named = client.fixed == Some(*prefix) || client.routed.contains(prefix);
-                    !named && fold.was_given(&client.space, *prefix, client.holder, slot)
+                    !named && !edited && fold.was_given(&client.space, *prefix, client.holder, slot)
                 };
                 online.unsure = unsure.into_iter().filter(kept).map(|prefix| (prefix, settled_at)).collect();
                 online.prefixes = sure;

@@ -344,15 +344,22 @@ fn what_an_answer_allowed_is_nobody_elses_before_the_journal_has_written_or_pass
 #[test]
 fn a_crash_does_not_forget_through_which_nas_the_last_accept_was_given() {
     let mut rig = rig();
-    let (_, address) = rig.login(Asker::new(1)).unwrap();
+    let fixed = prefix("192.0.2.1");
+    rig.fixed.push((rig.space.key(), fixed, Uid(holder(1).0)));
     let pools = rig.pools.clone();
-    let wants = [Want { role: Role::V4, source: WantSource::Pools(&pools) }];
+    let wants = [
+        Want { role: Role::V4, source: WantSource::Pools(&pools) },
+        Want { role: Role::Routed, source: WantSource::Fixed(fixed) },
+    ];
+    let first = rig.ask(Asker::new(1), &wants, None, None).unwrap();
+    rig.commit(&first);
+    rig.pass(60);
     let moved = rig.ask(Asker::new(1).at_nas(2), &wants, None, None).unwrap();
     assert_eq!((moved.wait_for.len(), moved.write.len()), (0, 1));
     rig.commit(&moved);
     assert!(rig.ask(Asker::new(1).at_nas(2), &wants, None, None).unwrap().write.is_empty());
     rig.restart(None);
-    for (restarted, kept) in [(1, vec![address]), (2, vec![])] {
+    for (restarted, kept) in [(1, vec![first.addresses[0].prefix, fixed]), (2, vec![])] {
         let restart = Ledger::nas_event(nas(restarted), TenantId::DEFAULT, true, rig.now);
         rig.commit_records(&[restart]);
         rig.pass(rig.lease_secs);

@@ -213,7 +213,7 @@ impl World {
         let used = online
             .filter_map(|other| other.online.as_ref())
             .chain(coming)
-            .any(|online| online.prefixes.contains(&leased.prefix));
+            .any(|online| online.all().contains(&leased.prefix));
         let reason =
             if self.random.chance(25) && !used { ReleaseReason::Declined } else { ReleaseReason::Released };
         self.clients[client].leased = None;

@@ -118,7 +118,9 @@ impl Fold {
                     self.accepted.retain(|grant, _| (grant.2, grant.3) != key);
                 }
             }
-            Record::Nas(_) | Record::Start(_) | Record::Hold(_) | Record::Learned(_) => {}
+            // What it gave before is over, as far as records tell.
+            Record::Nas(restart) => self.accepted.retain(|_, known| known.1 != restart.nas),
+            Record::Start(_) | Record::Hold(_) | Record::Learned(_) => {}
         }
     }
 }
