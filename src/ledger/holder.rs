@@ -134,8 +134,43 @@ pub struct Pending {
     pub digest: u64,
     /// When the Accept was decided.
     pub at: Stamp,
-    /// The Accept before it, which stands again when this one's records are aborted.
-    pub replaced: Option<Box<Pending>>,
+    /// The Accept before it, which stands again when this one's records are aborted. Held in place: an Accept that follows
+    /// another one moves no memory.
+    pub replaced: Option<Replaced>,
+}
+
+/// An Accept that another one followed; what [`Pending`] was of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Replaced {
+    session: SessionId,
+    nas: NasId,
+    until: Stamp,
+    digest: u64,
+    at: Stamp,
+}
+
+impl Replaced {
+    /// Session id that the Accept carried in Class.
+    pub const fn session(&self) -> SessionId {
+        self.session
+    }
+
+    /// NAS it went to.
+    pub const fn nas(&self) -> NasId {
+        self.nas
+    }
+}
+
+impl From<&Pending> for Replaced {
+    fn from(&Pending { session, nas, until, digest, at, .. }: &Pending) -> Self {
+        Self { session, nas, until, digest, at }
+    }
+}
+
+impl From<Replaced> for Pending {
+    fn from(Replaced { session, nas, until, digest, at }: Replaced) -> Self {
+        Self { session, nas, until, digest, at, replaced: None }
+    }
 }
 
 /// Something chosen but not yet committed, or offered but not yet requested. Volatile.

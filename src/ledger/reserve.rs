@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use smallvec::smallvec;
 
-use super::holder::{HolderState, Pending, Reservation, Slot, Stage, same_space};
+use super::holder::{HolderState, Pending, Replaced, Reservation, Slot, Stage, same_space};
 use super::{AdmitRequest, Ledger};
 use crate::ids::{NasId, PoolId, SessionId};
 use crate::journal::record::{GrantRecord, Holder, Record, Role};
@@ -47,7 +47,7 @@ impl Ledger {
     fn abort_grant(&self, state: &mut HolderState, grant: &GrantRecord) {
         let slot = state.slot_mut(grant.slot);
         if let Some(pending) = slot.pending.take_if(|pending| pending.session == grant.session) {
-            slot.pending = pending.replaced;
+            slot.pending = pending.replaced.map(|before| Box::new(before.into()));
         }
         if !grant.renewal {
             // A renewal reserves nothing: what was decided in the same moment is another record's.
@@ -224,39 +224,39 @@ impl Slot {
         let same = |known: SessionId, nas: NasId| {
             (known.is_of_same_request(request.session) && nas == request.nas).then_some(known)
         };
-        let accepted = |known: &Pending| same(known.session, known.nas);
         let newest = self.pending.as_deref();
         newest
-            .and_then(accepted)
-            .or_else(|| newest?.replaced.as_deref().and_then(accepted))
+            .and_then(|newest| same(newest.session, newest.nas))
+            .or_else(|| newest?.replaced.and_then(|before| same(before.session(), before.nas())))
             .or_else(|| self.session.as_deref().and_then(|known| same(known.id, known.nas)))
     }
 
     /// Notes an Accept that is about to be sent. One that was sent before is noted already: it is extended if it is the
     /// newest, and else does not come back in front of what followed it.
     pub(super) fn accept(&mut self, request: &AdmitRequest<'_>) {
-        let is_known = |known: &Pending| known.session == request.session;
-        if let Some(newest) = self.pending.as_deref_mut().filter(|known| is_known(known)) {
-            newest.until = newest.until.max(request.pending_until);
-            newest.digest = request.digest;
-            return;
-        }
-        let replaced =
-            self.pending.as_ref().and_then(|known| known.replaced.as_deref()).is_some_and(is_known);
-        if replaced || self.session.as_ref().is_some_and(|known| known.id == request.session) {
-            return;
-        }
-        let replaced = self.pending.take().map(|mut known| {
-            known.replaced = None;
-            known
-        });
-        self.pending = Some(Box::new(Pending {
+        let accept = Pending {
             session: request.session,
             nas: request.nas,
             until: request.pending_until,
             digest: request.digest,
             at: request.now,
-            replaced,
-        }));
+            replaced: None,
+        };
+        let in_session = self.session.as_ref().is_some_and(|known| known.id == request.session);
+        match &mut self.pending {
+            Some(newest) if newest.session == accept.session => {
+                newest.until = newest.until.max(accept.until);
+                newest.digest = accept.digest;
+            }
+            Some(newest) => {
+                let is_before = newest.replaced.is_some_and(|before| before.session() == accept.session);
+                if !is_before && !in_session {
+                    let replaced = Some(Replaced::from(&**newest));
+                    **newest = Pending { replaced, ..accept };
+                }
+            }
+            None if in_session => {}
+            None => self.pending = Some(Box::new(accept)),
+        }
     }
 }

@@ -173,9 +173,13 @@ impl DuplicateCache {
         );
     }
 
-    /// The same for the request that it makes room by; after [`DuplicateCache::touch`].
-    pub fn touch_oldest(&self, hash: u64) {
+    /// Second step: the newest request of its chain, and the chain of the request that it makes room by.
+    pub fn touch_chain(&self, hash: u64) {
         let shard = self.shard(hash).lock();
+        let newest = shard.chains.get(shard.chain(hash)).map_or(0, |newest| *newest as usize);
+        if let Some(entry) = shard.entries.get(newest.wrapping_sub(1)) {
+            prefetch::touch(entry);
+        }
         if let Some(oldest) = shard.entries.get(shard.place(shard.oldest))
             && let Some(newest) = shard.chains.get(shard.chain(oldest.hash))
         {

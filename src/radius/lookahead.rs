@@ -48,13 +48,16 @@ pub(super) fn look_ahead(
         let login = login_of(nas, login.value);
         logins.extend(snapshot.touch_login(nas.tenant, nas.group.as_deref(), &login));
     }
+    for request in &requests {
+        duplicates.touch_chain(*request);
+    }
+    for login in &logins {
+        snapshot.touch_filed(*login);
+    }
     let accesses: SmallVec<[&Access; TOGETHER]> =
         logins.iter().filter_map(|login| snapshot.filed_at(*login)).collect();
     for access in &accesses {
         prefetch::touch(*access);
-    }
-    for request in requests {
-        duplicates.touch_oldest(request);
     }
     for access in &accesses {
         if let AccessKey::Login(login) = &access.key {
@@ -63,19 +66,20 @@ pub(super) fn look_ahead(
         if let Some(password) = &access.password {
             prefetch::touch(&**password);
         }
-        snapshot.touch_service(access.service);
+        snapshot.touch_service_way(access.service);
         ledger.touch(Holder(access.service.0));
     }
     for access in &accesses {
         if let Some(password) = &access.password {
             prefetch::touch(password.expose());
         }
-        if let Some(service) = snapshot.service(access.service) {
-            prefetch::touch(&**service);
-        }
+        snapshot.touch_service(access.service);
         ledger.touch_slot(Holder(access.service.0));
     }
     for access in &accesses {
+        if let Some(service) = snapshot.service(access.service) {
+            prefetch::touch(&**service);
+        }
         ledger.touch_session(Holder(access.service.0));
     }
 }

@@ -145,15 +145,20 @@ impl AccessIndex {
         None
     }
 
-    /// Asks for the entry of a login, of the group if any login is filed under one, else of none; its hash.
+    /// Asks for the way to a login, of the group if any login is filed under one, else of none; its hash.
     pub(super) fn touch_login(&self, tenant: TenantId, group: Option<&str>, login: &[u8]) -> Option<u64> {
         let shown = Shown::Login(login);
         let form = shown.form()?;
         let scopes = [group, None].map(|group| Scope { tenant, group, network: Uid::NIL });
         let scope = scopes.into_iter().find(|scope| self.counts[form][scope.column()] > 0)?;
         let hash = hash::of(&(scope, shown));
-        self.filed.touch(hash);
+        self.filed.touch_way(hash);
         Some(hash)
+    }
+
+    /// Second step: the entry.
+    pub(super) fn touch_filed(&self, hash: u64) {
+        self.filed.touch(hash);
     }
 
     /// The first access filed under a hash.

@@ -130,10 +130,15 @@ impl Snapshot {
         self.access_index.find(tenant, group, None, Shown::Login(login))
     }
 
-    /// Asks for the memory in which the access with this login is found, of the group if any login is of one, else of none;
-    /// the hash under which it is filed.
+    /// Asks for memory on the way to the access with this login, of the group if any login is of one, else of none; the hash
+    /// under which it is filed.
     pub fn touch_login(&self, tenant: TenantId, group: Option<&str>, login: &[u8]) -> Option<u64> {
         self.access_index.touch_login(tenant, group, login)
+    }
+
+    /// Second step: the entry itself.
+    pub fn touch_filed(&self, hash: u64) {
+        self.access_index.touch_filed(hash);
     }
 
     /// The first access filed under a hash.
@@ -141,7 +146,12 @@ impl Snapshot {
         self.access_index.filed_at(hash)
     }
 
-    /// Asks for the memory in which a service is found.
+    /// Asks for memory on the way to a service.
+    pub fn touch_service_way(&self, id: Uid) {
+        self.services.touch_way(hash::of_uid(id));
+    }
+
+    /// Second step: its entry.
     pub fn touch_service(&self, id: Uid) {
         self.services.touch(hash::of_uid(id));
     }

@@ -145,7 +145,20 @@ impl<K: Key, V: Clone> Trie<K, V> {
         }
     }
 
-    /// Asks for the memory that [`Trie::at`] will look at.
+    /// Asks for the last branch on the way to a key, as deep as it lies in a map of this size. The branches above are few
+    /// enough to stay near.
+    pub(crate) fn touch_way(&self, key: K) {
+        let leaves = self.len / LEAF_ENTRIES_MAX;
+        let branches = (usize::BITS - leaves.leading_zeros()).div_ceil(FANOUT.ilog2());
+        let mut node = &self.root;
+        for depth in 0..branches {
+            let Node::Branch(children) = node else { return };
+            node = &children[key.nibble(depth)];
+        }
+        crate::prefetch::touch(node);
+    }
+
+    /// Asks for the entry that [`Trie::at`] will look at.
     pub(crate) fn touch(&self, key: K) {
         let mut node = &self.root;
         let mut depth = 0;
