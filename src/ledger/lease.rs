@@ -183,10 +183,13 @@ impl Ledger {
         let of = |slot: &&mut Slot| slot.grants.iter().any(|grant| grant.live && grant.is(space, prefix));
         let slot = state.slots.iter_mut().find(of)?;
         let (number, has_session) = (slot.number, slot.session.is_some());
+        // An Accept on its way that takes the address over into another pool stands on it as well.
+        let coming = slot.reservation_of(space, prefix).and_then(|found| slot.reserved.get(found));
+        let coming = coming.is_some_and(|reserved| reserved.is_in_flight(now));
         let grant = slot.grants.iter_mut().find(|grant| grant.live && grant.is(space, prefix))?;
         // Session and lease are two evidences of one grant (FIELD R9): one of them ending does not end the other, nor an
         // Accept that nothing was heard of (FIELD R2).
-        if (has_session || grant.accepted_until > now) && reason != ReleaseReason::Declined {
+        if (has_session || coming || grant.accepted_until > now) && reason != ReleaseReason::Declined {
             return None;
         }
         grant.declined = reason == ReleaseReason::Declined;

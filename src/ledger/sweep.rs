@@ -110,6 +110,13 @@ impl Ledger {
     }
 }
 
+/// Until when the slot's last Accept allows its grants: all of them alike, although after a crash the end of those assigned
+/// by name may be known from an earlier one only.
+fn allowed_until(slot: &Slot) -> Stamp {
+    let live = slot.grants.iter().filter(|grant| grant.live);
+    live.map(|grant| grant.accepted_until).max().unwrap_or(Stamp::ZERO)
+}
+
 impl Round<'_> {
     fn end_due(&self, holder: Holder, slot: &mut Slot, records: &mut Vec<Record>) {
         if slot.is_recording(self.now) {
@@ -164,11 +171,9 @@ impl Round<'_> {
         heard.plus_secs(HEARD_LATELY_SECS) <= self.now
     }
 
-    /// Whether all that Accepts allowed is over. The last one allowed all of the slot's grants alike, but after a crash the
-    /// end of those assigned by name may be an earlier one's.
+    /// Whether all that Accepts allowed is over.
     fn is_timed_out(&self, slot: &Slot) -> bool {
-        let live = slot.grants.iter().filter(|grant| grant.live);
-        let last = live.map(|grant| grant.accepted_until).max().unwrap_or(Stamp::ZERO);
+        let last = allowed_until(slot);
         let end = last.max(self.hold_accepts_until);
         last != Stamp::ZERO && end.0.saturating_add(TIMEOUT_GRACE_MS) <= self.now.0
     }
@@ -213,6 +218,7 @@ impl Round<'_> {
             .as_ref()
             .map_or(Stamp::ZERO, |session| session.updated_at.plus_secs(HEARD_LATELY_SECS));
         let (number, has_session) = (slot.number, slot.session.is_some());
+        let allowed_until = allowed_until(slot);
         let coming = |prefix| {
             slot.reserved.iter().any(|reserved| reserved.prefix == prefix && reserved.is_in_flight(now))
         };
@@ -225,7 +231,9 @@ impl Round<'_> {
                 };
                 (grant.ends_at.max(self.hold_until).max(accepted), ReleaseReason::Expired)
             } else {
-                let end = grant.accepted_until.max(self.hold_accepts_until).max(heard_until);
+                let accepted_until =
+                    if grant.accepted_until == Stamp::ZERO { Stamp::ZERO } else { allowed_until };
+                let end = accepted_until.max(self.hold_accepts_until).max(heard_until);
                 (Stamp(end.0.saturating_add(TIMEOUT_GRACE_MS)), ReleaseReason::Timeout)
             };
             let is_due = if grant.foreign {

@@ -1,8 +1,8 @@
 //! Pools that are edited, drained, removed, or hold addresses assigned by name.
 
 use lastmile::ids::{PoolId, Uid};
-use lastmile::journal::record::Role;
-use lastmile::ledger::Denied;
+use lastmile::journal::record::{ReleaseReason, Role};
+use lastmile::ledger::{Denied, Want, WantSource};
 
 use crate::rig::{Asker, Rig, holder, line, pool, prefix};
 
@@ -41,10 +41,7 @@ fn a_fixed_address_that_another_holder_uses_waits_until_it_is_left() {
 #[test]
 fn the_record_of_a_fixed_address_that_was_lost_is_written_again_after_five_seconds() {
     let mut rig = Rig::new(vec![pool(0, "", &["10.0.0.1-10.0.0.4"], 128)]);
-    let wants = [lastmile::ledger::Want {
-        role: Role::V4,
-        source: lastmile::ledger::WantSource::Fixed(prefix("10.0.0.2")),
-    }];
+    let wants = [Want { role: Role::V4, source: WantSource::Fixed(prefix("10.0.0.2")) }];
     let first = rig.ask(Asker::new(1), &wants, None, None).unwrap();
     assert_eq!((first.wait_for.len(), first.write.len()), (0, 1));
     rig.pass(5);
@@ -220,4 +217,19 @@ fn two_lines_of_a_service_are_never_given_one_address_by_pools_that_overlap() {
     rig.stop(lines[0], first);
     assert_eq!(rig.login(Asker::new(2)).unwrap().1, address);
     rig.check_conservation();
+}
+
+#[test]
+fn a_release_does_not_end_what_a_login_on_its_way_takes_over_into_another_pool() {
+    let mut rig = Rig::new(vec![pool(0, "", &["10.0.0.1-10.0.0.1"], 128)]);
+    let address = rig.lease(Asker::new(1), None).unwrap();
+    rig.install(vec![pool(1, "", &["10.0.0.1-10.0.0.1"], 128)]);
+    let pools = rig.pools.clone();
+    let wants = [Want { role: Role::V4, source: WantSource::Pools(&pools) }];
+    let login = rig.ask(Asker::new(1), &wants, None, None).unwrap();
+    assert_eq!((login.wait_for.len(), login.addresses[0].prefix), (1, address));
+    let space = rig.space.clone();
+    assert_eq!(rig.ledger.release(holder(1), &space, address, ReleaseReason::Released, rig.now), None);
+    rig.commit(&login);
+    assert_eq!(rig.live(holder(1)), [address]);
 }

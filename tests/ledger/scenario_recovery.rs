@@ -389,7 +389,7 @@ fn a_crash_that_forgets_until_when_an_address_by_name_is_allowed_does_not_end_th
     rig.restart(None);
     rig.pass(3 * rig.lease_secs);
     rig.sweep();
-    assert!(rig.live(holder(1)).contains(&address));
+    assert_eq!(rig.live(holder(1)), [address, fixed]);
     assert_eq!(rig.ledger.holder_of_session(again.session), Some(holder(1)));
 }
 

@@ -46,6 +46,8 @@ type GrantKey = (String, Prefix, Holder, u8);
 pub struct Fold {
     /// Live grants: when they were opened, and for which session.
     pub live: BTreeMap<GrantKey, (Stamp, SessionId)>,
+    /// The pools of live grants: a range may have gone to another one.
+    pools: BTreeMap<GrantKey, PoolId>,
     /// Until when Accepts allow the use of live grants, and through which NAS the last one did.
     pub accepted: BTreeMap<GrantKey, (Stamp, NasId)>,
     /// Grants of pools, and when they were left: their holders may have these back.
@@ -91,8 +93,9 @@ impl Fold {
                     *known = (grant.ends_at.max(known.0), grant.nas);
                 }
                 let opened = (grant.at, grant.session);
+                let moved = self.pools.insert(key.clone(), grant.pool).is_some_and(|pool| pool != grant.pool);
                 let known = self.live.entry(key).or_insert(opened);
-                if !grant.renewal {
+                if !grant.renewal || moved {
                     *known = opened;
                 }
             }
@@ -102,6 +105,7 @@ impl Fold {
                 if self.live.get(&key).is_some_and(|(since, _)| *since <= release.at) {
                     self.live.remove(&key);
                     self.accepted.remove(&key);
+                    self.pools.remove(&key);
                     if release.reason == ReleaseReason::Declined {
                         self.left.remove(&key);
                     }
