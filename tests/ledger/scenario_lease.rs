@@ -264,32 +264,6 @@ fn a_login_behind_a_release_keeps_the_address_although_a_renewal_commits_in_betw
 }
 
 #[test]
-fn a_release_that_follows_another_one_in_the_queue_frees_no_lease_that_was_renewed_between_them() {
-    let mut rig = Rig::new(vec![pool(0, "", &["10.0.0.1-10.0.0.1"], 128)]);
-    let address = rig.lease(Asker::new(1), None).unwrap();
-    let space = rig.space.clone();
-    let release =
-        |rig: &Rig| rig.ledger.release(holder(1), &space, address, ReleaseReason::Released, rig.now).unwrap();
-    // Nothing of this is durable yet: released, taken again, released again.
-    rig.pass(1);
-    let first = release(&rig);
-    rig.pass(1);
-    let back = rig.ask_lease(Asker::new(1), Some(address)).unwrap();
-    rig.pass(1);
-    let second = release(&rig);
-    rig.commit_records(&[first]);
-    rig.commit(&back);
-    // The second release is still on its way when the client renews.
-    rig.pass(10);
-    let renewed = rig.ask_lease(Asker::new(1), Some(address)).unwrap();
-    rig.commit_records(&[second]);
-    assert!(rig.lease(Asker::new(2), None).is_err(), "the client was promised the address");
-    rig.commit(&renewed);
-    assert_eq!(rig.live(holder(1)), [address]);
-    rig.check_conservation();
-}
-
-#[test]
 fn a_renewal_of_the_same_moment_is_not_taken_for_the_record_of_a_lease_on_its_way() {
     for durable in [true, false] {
         let mut rig = rig();
