@@ -230,9 +230,9 @@ pub const DATABASE_CONNECTIONS_MAX: u32 = 12;
 pub const DATABASE_READERS_MAX: u32 = 4;
 /// Pages that the writing connection of SQLite keeps in memory, in bytes.
 pub const DATABASE_WRITER_CACHE_BYTES: usize = 64 << 20;
-/// Pages of 4 KiB in SQLite's write-ahead log after which a commit copies them into the database: a page written a
-/// hundred times meanwhile is copied once.
-pub const DATABASE_CHECKPOINT_PAGES: u32 = 8_192;
+/// Pages of 4 KiB in SQLite's write-ahead log after which a commit copies them into the database. More of them at once are
+/// fewer writes, but the journal's syncs wait behind the sync of all of them: with 8,192 a quarter of a second.
+pub const DATABASE_CHECKPOINT_PAGES: u32 = 2_048;
 
 /// Gaps that a snapshot lists; there may be more.
 pub const SNAPSHOT_GAPS_MAX: usize = 1_000;
@@ -270,8 +270,8 @@ pub const APPLIER_READ_RECORDS_MAX: usize = 20_000;
 /// Their payloads, in bytes.
 pub const APPLIER_READ_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Rows that the applier writes to storage in one transaction, but for those of what it read last: when it is behind, a
-/// session that began, reported and ended meanwhile is written once. Another write waits for about a second then.
-pub const APPLIER_ROWS_MAX: usize = 100_000;
+/// session that began, reported and ended meanwhile is written once. Another write waits for it.
+pub const APPLIER_ROWS_MAX: usize = 30_000;
 /// Journal records behind one such transaction, but for those that it read last.
 pub const APPLIER_RECORDS_MAX: u64 = 1_000_000;
 /// Rows of other nodes that the feed takes in one look.
