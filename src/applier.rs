@@ -216,6 +216,20 @@ mod tests {
     }
 
     #[test]
+    fn what_is_longer_than_one_read_becomes_one_batch_that_ends_where_the_journal_does() {
+        let (journal, lane, mut stepper) = start(&MemoryDisk::new(1), 1);
+        for _ in 0..=APPLIER_READ_RECORDS_MAX {
+            write(&lane, &mut stepper);
+        }
+        let durable = journal.durable().0;
+        assert!(durable > APPLIER_READ_RECORDS_MAX as u64);
+        let mut reader = journal.reader("applier", Sequence::ZERO);
+        let batch = next_batch(Collector::new(1, 0), &mut reader).unwrap().unwrap();
+        assert_eq!((batch.after, batch.through), (0, durable));
+        assert!(next_batch(Collector::new(1, durable), &mut reader).unwrap().is_none());
+    }
+
+    #[test]
     fn the_first_batch_after_a_clean_stop_follows_what_storage_has() {
         let disk = MemoryDisk::new(1);
         let (journal, lane, mut stepper) = start(&disk, 1);

@@ -2,7 +2,7 @@
 //!
 //! Open addressing with linear probing: what belongs to an id lies where the id leads, in one line of memory or two, so that
 //! whoever knows which ids come next can ask for those lines ([`IdTable::touch`]). The library's maps hide where they
-//! keep an entry; among a million holders, finding one was a fifth of a login.
+//! keep an entry, so that each login among a million holders waits for it by itself.
 //!
 //! Invariants: a power of two of places, at most three quarters of them taken; no free place between where an id leads and
 //! where it lies (a removal moves what follows back).
